@@ -1,0 +1,54 @@
+"""gpt2lab opens GPT-2 up: generate under every decoding control, and look behind each token.
+
+In a notebook:
+
+    import gpt2lab
+
+    gpt2 = gpt2lab.load_model("pocket")
+    for step in gpt2lab.generate(gpt2, "Once upon a time", gpt2lab.Decoding(temperature=0.7)):
+        print(gpt2lab.decode(gpt2, [step.id]), end="")
+
+    trace = gpt2lab.trace_text(gpt2, "Once upon a time")
+    gpt2lab.attention(trace, layer=1, head=0).weights
+"""
+
+from gpt2lab.decoding import Decoding
+from gpt2lab.generation import continue_text, generate
+from gpt2lab.inspections.attention import attention
+from gpt2lab.inspections.hidden_states import hidden_states
+from gpt2lab.inspections.logit_lens import logit_lens
+from gpt2lab.inspections.next_token import next_token
+from gpt2lab.inspections.parameters import parameters
+from gpt2lab.inspections.tokens import token_pieces
+from gpt2lab.inspections.weight_tying import weight_tying
+from gpt2lab.models import Gpt2, load_model
+from gpt2lab.refusal import Refusal
+from gpt2lab.step import Alternative, Continuation, Step
+from gpt2lab.tokens import Tokens, decode, encode, tokenize
+from gpt2lab.trace import Trace, trace_ids, trace_text
+
+__all__ = [
+    "Alternative",
+    "Continuation",
+    "Decoding",
+    "Gpt2",
+    "Refusal",
+    "Step",
+    "Tokens",
+    "Trace",
+    "attention",
+    "continue_text",
+    "decode",
+    "encode",
+    "generate",
+    "hidden_states",
+    "load_model",
+    "logit_lens",
+    "next_token",
+    "parameters",
+    "token_pieces",
+    "tokenize",
+    "trace_ids",
+    "trace_text",
+    "weight_tying",
+]

@@ -1,0 +1,174 @@
+"""A text as a strip of chips, one per token, wrapped into rows like the text itself.
+
+Each chip says what a person reads of its token, with the id below. Bytes that make up one character
+together share a chip, and the character stands above it. Everything is placed in inches, since
+matplotlib knows how wide a text is but not how to wrap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.textpath import text_to_path
+
+from gpt2lab.figures import new_figure, theme, tint
+
+WIDTH, LEFT, RIGHT, HEAD, FOOT = 9.0, 0.62, 8.8, 0.74, 0.32
+CHIP, PADDING, GAP, ROW, ROW_WITH_NAMES = 0.27, 0.075, 0.05, 0.55, 0.7
+TEXT_SIZE, SMALL_SIZE = 9.5, 6.5
+"""Inches, and points of the two sizes of text in the strip."""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A token, or the tokens that make up a character together.
+
+    position: of the (first) token in the text.
+    texts, below: one entry per token; what stands in the chip and under it.
+    name: what stands above; a chip that has a name has an outline.
+    """
+
+    position: int
+    texts: tuple[str, ...]
+    below: tuple[str, ...]
+    name: str = ""
+
+    @cached_property
+    def widths(self) -> tuple[float, ...]:
+        """Inches that each token takes."""
+        return tuple(
+            max(_inches(text, TEXT_SIZE) + 2 * PADDING, _inches(below, SMALL_SIZE) + PADDING)
+            for text, below in zip(self.texts, self.below, strict=True)
+        )
+
+    def halves(self) -> tuple["Chip", "Chip"]:
+        """The chip cut in two."""
+        cut = len(self.texts) // 2
+        return (
+            Chip(self.position, self.texts[:cut], self.below[:cut], self.name),
+            Chip(self.position + cut, self.texts[cut:], self.below[cut:], "…"),
+        )
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands over the strip: a title with a note at its right, a bar, and a line of facts.
+
+    filled: how much of the bar, from 0 to 1.
+    """
+
+    title: str
+    note: str
+    facts: str
+    filled: float
+
+
+def strip(chips: Sequence[Chip], head: Head, legend: str, dark: bool = False) -> Figure:
+    """The chips in rows, each row with the position of its first token at the left."""
+    rows = wrapped(chips)
+    heights = [ROW_WITH_NAMES if any(chip.name for chip in row) else ROW for row in rows]
+    height = HEAD + sum(heights) + FOOT
+    drawing = new_figure(WIDTH, height, dark)
+    drawing.set_layout_engine("none")
+    axes = drawing.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(height, 0)
+    _head(axes, head, dark)
+    bottom, number = HEAD, 0
+    for row, row_height in zip(rows, heights, strict=True):
+        bottom += row_height
+        top, left = bottom - ROW + 0.06, LEFT
+        first = f"{row[0].position:,}"
+        _write(axes, LEFT - 0.14, top + CHIP / 2, first, SMALL_SIZE, dark, 0.6, "right")
+        for chip in row:
+            _draw(axes, chip, left, top, bool(number % 2), dark)
+            left += sum(chip.widths) + GAP
+            number += 1
+    _write(axes, LEFT, height - FOOT / 2 - 0.02, legend, SMALL_SIZE + 0.5, dark, 0.7)
+    return drawing
+
+
+def wrapped(chips: Sequence[Chip]) -> list[list[Chip]]:
+    """The chips in rows that fit the paper; a chip that is longer than a row is cut."""
+    rows: list[list[Chip]] = []
+    left = RIGHT
+    waiting = list(reversed(chips))
+    while waiting:
+        chip = waiting.pop()
+        width = sum(chip.widths)
+        if width > RIGHT - LEFT and len(chip.texts) > 1:
+            waiting += reversed(chip.halves())
+            continue
+        if left + width > RIGHT:
+            rows.append([])
+            left = LEFT
+        rows[-1].append(chip)
+        left += width + GAP
+    return rows
+
+
+def _head(axes: Axes, head: Head, dark: bool) -> None:
+    colours = theme(dark)
+    _write(axes, LEFT, 0.24, head.title, 10.5, dark)
+    _write(axes, RIGHT, 0.24, head.note, 8.5, dark, align="right")
+    full = LEFT + (RIGHT - LEFT) * min(1.0, head.filled)
+    for end, colour in ((RIGHT, colours.faint), (full, colours.accent)):
+        axes.plot([LEFT, end], [0.42, 0.42], color=colour, linewidth=3, solid_capstyle="butt")
+    _write(axes, LEFT, 0.57, head.facts, 8, dark, 0.7)
+
+
+def _draw(axes: Axes, chip: Chip, left: float, top: float, other: bool, dark: bool) -> None:
+    """One chip, in one of the two colours."""
+    colours = theme(dark)
+    box = FancyBboxPatch(
+        (left, top),
+        sum(chip.widths),
+        CHIP,
+        boxstyle="round,pad=0,rounding_size=0.06",
+        facecolor=tint(colours.ink, 0.09, dark) if other else tint(colours.accent, 0.2, dark),
+        edgecolor=tint(colours.accent, 0.7, dark) if chip.name else "none",
+        linewidth=0.8 if chip.name else 0,
+    )
+    axes.add_patch(box)
+    _write(axes, left + 0.03, top - 0.085, chip.name, SMALL_SIZE + 0.5, dark, 0.85)
+    edge = tint(colours.accent, 0.45, dark)
+    for place, (text, below) in enumerate(zip(chip.texts, chip.below, strict=True)):
+        if place:
+            axes.plot([left, left], [top + 0.01, top + CHIP - 0.01], color=edge, linewidth=0.8)
+        middle = left + chip.widths[place] / 2
+        _write(axes, middle, top + CHIP / 2 + 0.005, text, TEXT_SIZE, dark, 1, "center")
+        _write(axes, middle, top + CHIP + 0.09, below, SMALL_SIZE, dark, 0.65, "center")
+        left += chip.widths[place]
+
+
+@lru_cache(maxsize=4096)
+def _inches(text: str, size: float) -> float:
+    font = FontProperties(size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def _write(
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    size: float,
+    dark: bool,
+    strength: float = 1.0,
+    align: str = "left",
+) -> None:
+    axes.text(
+        x,
+        y,
+        text,
+        size=size,
+        color=tint(theme(dark).ink, strength, dark),
+        ha=align,
+        va="center_baseline",
+        parse_math=False,
+    )

@@ -1,0 +1,94 @@
+"""What an inspection is: one idea about GPT-2, in one file.
+
+An inspection takes the `Trace` of a text and shows one thing about it: as a figure, as a table, as
+JSON, and as the short transformers code that gives the same numbers. It declares the few controls
+that it needs; the page, the API and the tests are made from that declaration, so that a new
+inspection is one new file in `inspections/` and one name in its tuple.
+
+The module's docstring is the explanation that the reader sees. The snippet names its variables
+after the fields of the result record; those listed in `reproduces` are compared by a test.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+
+from gpt2lab.models import Gpt2
+
+Kind = Literal["layer", "head", "position", "number", "choice"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing that the reader can set.
+
+    The bounds of "layer" and "head" come from the model and those of "position" from the text;
+    "number" has `low` and `high` (both whole: a whole number), "choice" has `choices`.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: float | str = 0
+    low: float = 0
+    high: float = 0
+    choices: tuple[str, ...] = ()
+
+    def highest(self, gpt2: Gpt2) -> float:
+        """Largest value that makes sense for this model."""
+        of_model = {
+            "layer": gpt2.n_layer - 1,
+            "head": gpt2.n_head - 1,
+            "position": gpt2.n_positions - 1,
+        }
+        return of_model.get(self.kind, self.high)
+
+    def lowest(self, gpt2: Gpt2) -> float:
+        """Smallest value that makes sense; positions may be counted from the end."""
+        return -gpt2.n_positions if self.kind == "position" else self.low
+
+    @property
+    def type(self) -> type:
+        """Python type of a value."""
+        if self.kind == "choice":
+            return str
+        return float if isinstance(self.low, float) else int
+
+
+@dataclass(frozen=True)
+class Table:
+    """What people read as numbers: one row per line, cells are text or numbers."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | bool, ...], ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One inspection; every function takes the controls' values by name.
+
+    compute(trace, **controls) returns the result record, snippet(trace, **controls) its code.
+    With `uses_decoding` both also take `decoding` and `prompt_length`: the settings, and how many
+    of the traced tokens were the prompt that they were used on.
+    figure(result, dark=…) and table(result) show the record, answer(result) is its JSON.
+
+    The endpoint of an inspection that needs no hidden states computes none. It asks of_text(gpt2,
+    text) for the record, so that texts too long to be read, or empty, have an answer too; or
+    of_model(gpt2), and then has no parameter `text`.
+    """
+
+    name: str
+    title: str
+    idea: str
+    compute: Callable[..., Any]
+    figure: Callable[..., Figure]
+    table: Callable[[Any], Table]
+    answer: Callable[[Any], Mapping[str, Any]]
+    snippet: Callable[..., str]
+    reproduces: tuple[str, ...]
+    controls: tuple[Control, ...] = ()
+    uses_decoding: bool = False
+    of_text: Callable[[Gpt2, str], Any] | None = None
+    of_model: Callable[[Gpt2], Any] | None = None

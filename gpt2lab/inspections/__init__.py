@@ -1,0 +1,22 @@
+"""Every inspection, in the order of the tabs. A new one is a new file and a new name here."""
+
+from gpt2lab.inspection import Inspection
+from gpt2lab.inspections import (
+    attention,
+    hidden_states,
+    logit_lens,
+    next_token,
+    parameters,
+    tokens,
+    weight_tying,
+)
+
+INSPECTIONS: tuple[Inspection, ...] = (
+    tokens.INSPECTION,
+    next_token.INSPECTION,
+    attention.INSPECTION,
+    hidden_states.INSPECTION,
+    logit_lens.INSPECTION,
+    parameters.INSPECTION,
+    weight_tying.INSPECTION,
+)

@@ -1,0 +1,237 @@
+r"""How a text becomes tokens, and what each of them stands for.
+
+GPT-2 reads neither letters nor words. Its tokenizer writes the text as UTF-8 *bytes*, cuts it
+before most words, numbers and signs, and then joins bytes into longer and longer pieces (byte-pair
+encoding): of all pairs of neighbours $(a, b)$ it joins the one of lowest rank, which is the order
+in which the pairs were learned, the most common one first; until no known pair is left,
+
+$$\text{text} \to \text{bytes} \to \text{tokens} \to \text{ids}, \qquad
+\text{next pair} = \operatorname*{arg\,min}_{(a,\,b)}\; \text{rank}(a, b).$$
+
+The vocabulary is all single bytes, all joined pairs, and one special token that separates texts:
+$256 + 50{,}000 + 1 = 50{,}257$ tokens. So nothing is unknown to GPT-2, and nothing is lost: the
+tokens' bytes, one behind the other, are the text again. A token's *id* is its row in the embedding
+matrix, and all that the model ever sees of it.
+
+In the vocabulary's strings a blank is `Ġ` and a line break `Ċ`; here you read ␣ and ↵ (and ⇥ for a
+tab). The blank belongs to the word behind it, so that `we` and `␣we` are two tokens with two ids.
+Characters that were rare stay in pieces: several tokens, each with some of the bytes, make up one
+character. Decoded alone, such a piece is only `�`; here it appears as its bytes in hex, joined
+with the others. Even what looks like one character may be several: the astronaut 👩‍🚀 is 👩, an
+invisible joiner, and 🚀.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gpt2lab.chips import Chip, Head, strip
+from gpt2lab.figures import drawable, label
+from gpt2lab.inspection import Inspection, Table
+from gpt2lab.models import Gpt2
+from gpt2lab.snippets import source, text_of, where
+from gpt2lab.tokens import character_starts, describe, encode, readable, token_bytes
+from gpt2lab.trace import Trace
+
+MOST_CHIPS = 200
+"""Longest text whose tokens are all drawn; of a longer one these first, the table has all."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPieces:
+    """The tokens of a text; the tuples have one entry per token.
+
+    text: what the ids are decoded to; `�` for bytes that are no character.
+    round_trip: whether the tokenizer cuts `text` into these ids again. Those of a prompt always
+        come back; a model may write tokens that the tokenizer would have joined.
+    ids: (n,) rows of the embedding matrix.
+    tokens: (n,) vocabulary strings; shown: (n,) the same as a person reads them.
+    hex: (n,) the token's UTF-8 bytes, such as "f0 9f".
+    starts: (n,) position of the token in which this one's first character begins: its own, unless
+        it begins with bytes that complete an earlier one. Equal numbers: pieces that belong
+        together.
+    limit: number of tokens that the model can read at once.
+    """
+
+    text: str
+    round_trip: bool
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    shown: tuple[str, ...]
+    hex: tuple[str, ...]
+    starts: tuple[int, ...]
+    limit: int
+
+    @property
+    def groups(self) -> tuple[range, ...]:
+        """Positions of the tokens that belong together, from the first to the last."""
+        begins = [position for position, start in enumerate(self.starts) if position == start]
+        ends = [*begins, len(self.starts)][1:]
+        return tuple(range(begin, end) for begin, end in zip(begins, ends, strict=True))
+
+    def read(self, group: Sequence[int]) -> str:
+        """What a person reads of some neighbouring tokens together."""
+        return readable("".join(self.tokens[position] for position in group))
+
+
+def token_pieces(trace: Trace) -> TokenPieces:
+    """Tokens of the traced text."""
+    return _pieces(trace.gpt2, trace.ids.tolist())
+
+
+def text_pieces(gpt2: Gpt2, text: str) -> TokenPieces:
+    """Tokens of any text: it may be empty, or longer than the model can read."""
+    return _pieces(gpt2, encode(gpt2, text))
+
+
+def _pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
+    described = describe(gpt2, ids)
+    return TokenPieces(
+        text=gpt2.tokenizer.decode(ids, clean_up_tokenization_spaces=False),
+        round_trip=text_of(gpt2, ids) is not None,
+        ids=described.ids,
+        tokens=described.tokens,
+        shown=described.shown,
+        hex=tuple(token_bytes(token).hex(" ") for token in described.tokens),
+        starts=character_starts(described.tokens),
+        limit=described.limit,
+    )
+
+
+def figure(result: TokenPieces, dark: bool = False) -> Figure:
+    """The text as rows of chips with their ids; pieces of one character share a chip."""
+    count = shown = len(result.ids)
+    if count > MOST_CHIPS:
+        # Not in the middle of a character, if it began within the strip.
+        shown = result.starts[MOST_CHIPS] or MOST_CHIPS
+    groups = [range(one.start, min(one.stop, shown)) for one in result.groups if one.start < shown]
+    chips = [_chip(result, group) for group in groups]
+    size = sum(len(token_bytes(token)) for token in result.tokens)
+    back = "the same" if result.round_trip else "other"
+    head = Head(
+        title=f"{_many(count, 'token')} of at most {result.limit:,}",
+        note=f"the first {shown:,} of {count:,} are drawn, the table has all"
+        if shown < count
+        else "",
+        facts=f"{_many(len(result.text), 'character')} · {_many(size, 'byte')}"
+        f" · decoded to text and cut again: {back} ids",
+        filled=count / result.limit,
+    )
+    legend = "left: the position of the row's first token · below each token: its id"
+    if any(len(group) > 1 for group in groups):
+        legend += " · joined: the bytes, in hex, of the character above"
+    if any("�" in chip.name for chip in chips):
+        legend += " · �: bytes that are no character"
+    return strip(chips, head, legend, dark)
+
+
+def _chip(result: TokenPieces, group: range) -> Chip:
+    texts = tuple(_chip_text(result, position) for position in group)
+    ids = tuple(str(result.ids[position]) for position in group)
+    return Chip(group.start, texts, ids, _name(result, group))
+
+
+def _chip_text(result: TokenPieces, position: int) -> str:
+    """Token as its chip shows it; bytes that are no character, in hex."""
+    shown = result.shown[position]
+    whole = _characters(result, [position])
+    return label(shown if "�" not in whole else shown.replace("\\x", " ").strip())
+
+
+def _name(result: TokenPieces, group: range) -> str:
+    """What bytes that are no character on their own make up: "U+00E9 é"; "" of other tokens.
+
+    The figures' font has no emoji, so those have their code points alone.
+    """
+    characters = _characters(result, group)
+    if len(group) == 1 and "�" not in characters:
+        return ""
+    return "  ".join(_point(one) for one in characters if one > "\x7f")
+
+
+def _point(character: str) -> str:
+    if character == "�":
+        return character
+    point = f"U+{ord(character):04X}"
+    if not (drawable(character) and character.isprintable()):
+        return point
+    return f"{point} {'◌' if unicodedata.combining(character) else ''}{character}"
+
+
+def _characters(result: TokenPieces, group: Sequence[int]) -> str:
+    """Characters of neighbouring tokens; � for bytes that are none."""
+    pieces = (token_bytes(result.tokens[position]) for position in group)
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def table(result: TokenPieces) -> Table:
+    """One row per token; pieces of a character say which, and which of its pieces they are."""
+    rows = []
+    for group in result.groups:
+        for piece, position in enumerate(group, start=1):
+            together = result.read(group)
+            rows.append(
+                (
+                    position,
+                    result.ids[position],
+                    result.tokens[position],
+                    result.shown[position],
+                    result.hex[position],
+                    f"{together} ({piece} of {len(group)})" if len(group) > 1 else "",
+                )
+            )
+    headers = ("position", "id", "token", "read as", "bytes (hex)", "piece of")
+    return Table(headers, tuple(rows))
+
+
+def answer(result: TokenPieces) -> dict[str, Any]:
+    """JSON of the endpoint."""
+    return {
+        "ids": list(result.ids),
+        "tokens": list(result.tokens),
+        "shown": list(result.shown),
+        "count": len(result.ids),
+        "limit": result.limit,
+    }
+
+
+def snippet(trace: Trace) -> str:
+    """Code that binds `ids`, `tokens` and `text`."""
+    gpt2, known = trace.gpt2, trace.ids.tolist()
+    text = text_of(gpt2, known)
+    ids = f"tokenizer.encode({text!r})"
+    if known == [gpt2.tokenizer.bos_token_id]:
+        ids = "[tokenizer.bos_token_id]"
+    elif text is None:
+        ids = repr(known)
+    return f"""from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({source(gpt2)}){where(gpt2)}
+ids = {ids}
+tokens = tokenizer.convert_ids_to_tokens(ids)
+for id, token in zip(ids, tokens):
+    print(f"{{id:5}}  {{token!r:20}}  {{tokenizer.decode([id])!r}}")
+text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+print(len(ids), "tokens:", repr(text))
+"""
+
+
+INSPECTION = Inspection(
+    name="tokens",
+    title="Tokens",
+    idea=__doc__ or "",
+    compute=token_pieces,
+    figure=figure,
+    table=table,
+    answer=answer,
+    snippet=snippet,
+    reproduces=("ids", "tokens", "text"),
+    of_text=text_pieces,
+)

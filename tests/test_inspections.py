@@ -1,0 +1,480 @@
+"""Each inspection: its figure draws, its snippet, table and JSON give the numbers it shows."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import warnings
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from prompts import HOSTILE, PROMPTS
+from transformers import GPT2LMHeadModel, set_seed
+
+from gpt2lab.decoding import Decoding
+from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.inspections import INSPECTIONS, attention, next_token, weight_tying
+from gpt2lab.models import Gpt2, load_model
+from gpt2lab.refusal import Refusal
+from gpt2lab.tokens import encode
+from gpt2lab.trace import Trace, trace_ids, trace_text
+
+ROOT = Path(__file__).parent.parent
+VALUES = 1e-5
+"""Attention weights, probabilities, counts: absolute."""
+LOGITS = 1e-4
+"""Logits and scores: absolute."""
+LONGEST_SNIPPET = 18
+"""Lines that are not blank, without the one that each stage of the decoding has to itself."""
+
+EVERY_STAGE = Decoding(
+    repetition_penalty=1.3,
+    no_repeat_ngram_size=2,
+    min_new_tokens=3,
+    temperature=0.8,
+    top_k=500,
+    top_p=0.95,
+    min_p=0.001,
+    typical_p=0.9,
+)
+DECODINGS = [
+    {"decoding": EVERY_STAGE},
+    {"decoding": EVERY_STAGE, "prompt_length": 2},
+    {"decoding": EVERY_STAGE, "prompt_length": 7, "position": 3},
+    {"decoding": Decoding(top_k=0)},
+    {"decoding": Decoding(strategy="greedy", repetition_penalty=1.5, top_k=5)},
+    {"decoding": Decoding(strategy="beam", num_beams=2, repetition_penalty=1.5)},
+]
+TEXT = "to be or not to be or"
+
+
+def values(control: Control, gpt2: Gpt2, length: int) -> list:
+    """Both ends of a control, and something between."""
+    if control.kind == "choice":
+        return list(control.choices)
+    if control.kind == "position":
+        return [0, -1, length // 2]
+    low, high = control.lowest(gpt2), control.highest(gpt2)
+    return [control.type(low), control.type(high), control.type((low + high) / 2)]
+
+
+def settings(inspection: Inspection, gpt2: Gpt2, length: int) -> list[dict]:
+    """Defaults; the lowest, highest and middle of all controls; and every kind of decoding."""
+    choices = [values(control, gpt2, length) for control in inspection.controls]
+    names = [control.name for control in inspection.controls]
+    every: list[dict] = [{}]
+    for place in range(max(map(len, choices), default=0)):
+        chosen = [of_one[place % len(of_one)] for of_one in choices]
+        every.append(dict(zip(names, chosen, strict=True)))
+    return every + (DECODINGS if inspection.uses_decoding else [])
+
+
+def run(code: str) -> dict:
+    """Names that the code binds when a student runs it in a new process."""
+    namespace: dict = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "snippet", "exec"), namespace)
+    assert printed.getvalue().strip()
+    return namespace
+
+
+def assert_reproduced(inspection: Inspection, trace: Trace, controls: dict) -> None:
+    result = inspection.compute(trace, **controls)
+    code = inspection.snippet(trace, **controls)
+    assert "import gpt2lab" not in code
+    assert "from gpt2lab" not in code
+    stages = [line for line in code.splitlines() if line.endswith("),") and "Logits" in line]
+    lines = [line for line in code.splitlines() if line.strip()]
+    assert len(lines) - len(stages) <= LONGEST_SNIPPET
+    assert max(map(len, code.splitlines())) < 300
+    names = run(code)
+    assert inspection.reproduces
+    for name in inspection.reproduces:
+        shown, printed = getattr(result, name), names[name]
+        if isinstance(shown, np.ndarray):
+            printed = printed.detach().numpy()
+            assert printed.shape == shown.shape
+            tolerance = LOGITS if name in {"scores", "logits"} else VALUES
+            # GPT-2's first token has norms of some thousands, where float32 has no fifth decimal.
+            relative = VALUES if name == "norms" else 0
+            np.testing.assert_allclose(printed, shown, relative, tolerance, err_msg=name)
+        elif isinstance(shown, tuple):
+            assert tuple(printed) == shown, name
+        else:
+            assert printed == pytest.approx(shown, abs=VALUES), name
+
+
+def save(drawing: Figure) -> None:
+    """Render as both kinds of file that the page offers, with every warning an error."""
+    assert isinstance(drawing, Figure)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture, drawn = io.BytesIO(), io.BytesIO()
+        drawing.savefig(picture, format="png", facecolor=drawing.get_facecolor())
+        drawing.savefig(drawn, format="svg")
+    assert picture.getvalue().startswith(b"\x89PNG")
+    tags = {element.tag.split("}")[-1] for element in xml.fromstring(drawn.getvalue()).iter()}
+    assert "path" in tags
+    assert "script" not in tags
+
+
+def texts(drawing: Figure) -> list[str]:
+    return [
+        tick.get_text()
+        for axes in drawing.axes
+        for tick in (*axes.get_xticklabels(), *axes.get_yticklabels())
+    ]
+
+
+@pytest.fixture(autouse=True)
+def in_the_projects_folder(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+each = pytest.mark.parametrize("inspection", INSPECTIONS, ids=lambda one: one.name)
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+@each
+def test_snippets_give_the_numbers_shown(gpt2, inspection):
+    trace = trace_text(gpt2, TEXT)
+    for controls in settings(inspection, gpt2, len(trace)):
+        try:
+            assert_reproduced(inspection, trace, controls)
+        except (Exception, SystemExit) as error:
+            pytest.fail(f"{controls}: {type(error).__name__}: {error}")
+
+
+@each
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_snippets_of_hostile_texts_give_the_numbers_shown(random_gpt2, inspection, text):
+    assert_reproduced(inspection, trace_text(random_gpt2, text), {})
+
+
+@each
+def test_snippets_of_the_empty_text_and_of_split_characters(random_gpt2, inspection):
+    for trace in (trace_text(random_gpt2, ""), trace_ids(random_gpt2, [464, 12520, 236, 188])):
+        assert_reproduced(inspection, trace, {})
+
+
+@each
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_figures_draw(random_gpt2, inspection, dark):
+    trace = trace_text(random_gpt2, TEXT)
+    for controls in settings(inspection, random_gpt2, len(trace))[:5]:
+        save(inspection.figure(inspection.compute(trace, **controls), dark=dark))
+
+
+@each
+def test_answers_are_json_and_tables_are_rectangles(gpt2, inspection):
+    trace = trace_text(gpt2, TEXT)
+    for controls in settings(inspection, gpt2, len(trace)):
+        result = inspection.compute(trace, **controls)
+        answer = inspection.answer(result)
+        assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+        table = inspection.table(result)
+        assert isinstance(table, Table)
+        assert table.rows
+        for row in table.rows:
+            assert len(row) == len(table.headers)
+            assert all(type(cell) in {str, float, int, bool} for cell in row)
+
+
+@each
+def test_looking_changes_no_weight(gpt2, inspection):
+    def checksum() -> str:
+        digest = hashlib.sha256()
+        for tensor in gpt2.model.state_dict().values():
+            digest.update(tensor.numpy())
+        return digest.hexdigest()
+
+    before = checksum()
+    trace = trace_text(gpt2, TEXT)
+    for controls in settings(inspection, gpt2, len(trace)):
+        inspection.compute(trace, **controls)
+    assert checksum() == before
+
+
+@each
+def test_declarations_are_complete(random_gpt2, inspection):
+    assert inspection.name.isidentifier()
+    assert inspection.title
+    assert len(inspection.idea) > 300
+    defaults = {control.name: control.default for control in inspection.controls}
+    trace = trace_text(random_gpt2, TEXT)
+    result, again = inspection.compute(trace), inspection.compute(trace, **defaults)
+    assert inspection.answer(result) == inspection.answer(again)
+    for control in inspection.controls:
+        assert control.help
+        if control.kind != "choice":
+            assert control.lowest(random_gpt2) <= control.default <= control.highest(random_gpt2)
+    assert dataclasses.is_dataclass(result)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.noise = 1
+
+
+@each
+def test_what_a_control_cannot_be_is_refused(random_gpt2, inspection):
+    trace = trace_text(random_gpt2, TEXT)
+    for control in inspection.controls:
+        for wrong in (float("nan"), float("inf"), 10**400, -(10**6), True, "1", None, [1]):
+            with pytest.raises(Refusal, match=f"^{control.name} is .* but must be "):
+                inspection.compute(trace, **{control.name: wrong})
+
+
+# --- next_token ----------------------------------------------------------------------------------
+
+STAGE_NAMES = (
+    "logits",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "min_length",
+    "min_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+)
+
+
+@pytest.mark.parametrize("controls", DECODINGS, ids=str)
+def test_each_stage_is_a_distribution(gpt2, controls):
+    result = next_token.next_token(trace_text(gpt2, TEXT), **controls)
+    assert result.scores.shape == (len(result.stages), gpt2.vocab_size)
+    for stage in range(len(result.stages)):
+        scores = result.scores[stage].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        expected = weights / weights.sum()
+        probabilities = result.probabilities(stage)
+        np.testing.assert_allclose(probabilities, expected, rtol=1e-3, atol=VALUES)
+        assert float(probabilities.sum(dtype=np.float64)) == pytest.approx(1, abs=VALUES)
+        kept = expected[expected > 0]
+        assert result.kept(stage) == np.isfinite(scores).sum()
+        bits = float(-(kept * np.log2(kept)).sum())
+        assert result.entropy_bits(stage) == pytest.approx(bits, abs=1e-3)
+        assert np.all(np.diff(scores[result.order(stage)][: result.kept(stage)]) <= 0)
+
+
+def test_every_active_setting_is_a_stage_in_transformers_order(gpt2):
+    result = next_token.next_token(trace_text(gpt2, TEXT), decoding=EVERY_STAGE)
+    assert result.stages == STAGE_NAMES
+    kept = [result.kept(stage) for stage in range(len(STAGE_NAMES))]
+    assert kept[0] == gpt2.vocab_size
+    assert kept == sorted(kept, reverse=True)
+    assert kept[STAGE_NAMES.index("top_k")] == 500
+    # "to be or not to be or": one pair of tokens after "or" has been seen.
+    assert kept[STAGE_NAMES.index("no_repeat_ngram_size")] == gpt2.vocab_size - 1
+    assert kept[STAGE_NAMES.index("min_length")] == gpt2.vocab_size - 2
+
+
+def test_end_of_text_is_forbidden_only_until_enough_is_written(random_gpt2):
+    trace = trace_text(random_gpt2, TEXT)
+    decoding = Decoding(min_new_tokens=3, top_k=0)
+    for prompt_length, allowed in ((7, False), (5, False), (4, True), (3, True), (None, False)):
+        result = next_token.next_token(trace, decoding=decoding, prompt_length=prompt_length)
+        assert np.isfinite(result.scores[-1][50256]) == allowed, prompt_length
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        EVERY_STAGE,
+        Decoding(strategy="greedy", repetition_penalty=1.5, no_repeat_ngram_size=2),
+        Decoding(strategy="beam", num_beams=3, repetition_penalty=1.5, no_repeat_ngram_size=2),
+        Decoding(strategy="beam", num_beams=3),
+    ],
+    ids=lambda decoding: decoding.strategy,
+)
+def test_the_last_stage_is_what_generate_scores_first(gpt2, plain, decoding):
+    prompt = torch.tensor([encode(gpt2, TEXT)])
+    set_seed(decoding.seed)
+    expected = plain.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        return_dict_in_generate=True,
+        output_scores=True,
+        **decoding.generate_arguments(),
+    ).scores[0][0]
+    result = next_token.next_token(trace_text(gpt2, TEXT), decoding=decoding)
+    np.testing.assert_allclose(result.scores[-1], expected.numpy(), rtol=0, atol=LOGITS)
+    probabilities = expected.softmax(-1).numpy()
+    last = len(result.stages) - 1
+    np.testing.assert_allclose(result.probabilities(last), probabilities, rtol=0, atol=VALUES)
+
+
+@pytest.mark.parametrize("controls", [{}, {"show": 3}, *DECODINGS], ids=str)
+def test_the_answer_and_the_table_show_the_record(gpt2, controls):
+    result = next_token.next_token(trace_text(gpt2, TEXT), **controls)
+    answer = next_token.answer(result)
+    assert answer["position"] == result.position
+    assert [stage["name"] for stage in answer["stages"]] == list(result.stages)
+    for number, stage in enumerate(answer["stages"]):
+        assert stage["kept"] == result.kept(number)
+        assert stage["entropy_bits"] == result.entropy_bits(number)
+        assert len(stage["top"]) == min(result.show, stage["kept"])
+        assert [one["rank"] for one in stage["top"]] == list(range(1, len(stage["top"]) + 1))
+        for one in stage["top"]:
+            scores = result.scores[number]
+            assert one["token"] == gpt2.tokenizer.convert_ids_to_tokens(one["id"])
+            assert one["logit"] == float(scores[one["id"]])
+            assert one["probability"] == float(result.probabilities(number)[one["id"]])
+            assert (scores > one["logit"]).sum() < one["rank"]
+
+    table = next_token.table(result)
+    assert table.headers == (
+        "token", "id", "rank", "logit", *(f"p after {name}" for name in result.stages)
+    )  # fmt: skip
+    *rows, others = table.rows
+    for _, id, rank, logit, *probabilities in rows:
+        assert logit == float(result.scores[0][id])
+        assert (result.scores[0] > logit).sum() < rank
+        for stage, probability in enumerate(probabilities):
+            assert probability == float(result.probabilities(stage)[id])
+    assert [row[2] for row in rows[: result.show]] == list(range(1, result.show + 1))
+    for stage, rest in enumerate(others[4:]):
+        listed = sum(row[4 + stage] for row in rows)
+        assert listed + rest == pytest.approx(1, abs=VALUES)
+
+
+def test_hostile_tokens_can_be_drawn_as_next_tokens(random_gpt2):
+    """No text gives such a top ten, so the scores are raised by hand."""
+    result = next_token.next_token(trace_text(random_gpt2, TEXT), show=50)
+    ids = sorted({id for text in HOSTILE.values() for id in encode(random_gpt2, text)})
+    for start in range(0, len(ids), 50):
+        scores = result.scores.copy()
+        scores[:, ids[start : start + 50]] += 50
+        tokens = dict(enumerate(random_gpt2.tokenizer.convert_ids_to_tokens(range(50257))))
+        raised = dataclasses.replace(result, scores=scores, tokens=tokens)
+        save(next_token.figure(raised, dark=bool(start)))
+        json.dumps(next_token.answer(raised), allow_nan=False)
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+
+def test_the_map_is_the_traces_and_the_table_shows_it(gpt2):
+    trace = trace_text(gpt2, TEXT)
+    for layer in range(gpt2.n_layer):
+        for head in range(gpt2.n_head):
+            result = attention.attention(trace, layer, head)
+            assert (result.layer, result.head) == (layer, head)
+            assert np.array_equal(result.weights, trace.attention(layer)[head].numpy())
+            answer = attention.answer(result)
+            assert answer["weights"] == result.weights.tolist()
+            assert answer["tokens"] == ["to", "Ġbe", "Ġor", "Ġnot", "Ġto", "Ġbe", "Ġor"]
+            for row in attention.table(result).rows:
+                query, query_token, key, key_token, weight, first = row
+                assert (query_token, key_token) == (result.shown[query], result.shown[key])
+                assert key <= query
+                assert weight == float(result.weights[query].max())
+                assert weight == float(result.weights[query, key])
+                assert first == float(result.weights[query, 0])
+
+
+def test_the_figure_says_who_attends_to_whom(random_gpt2):
+    result = attention.attention(trace_text(random_gpt2, TEXT), 1, 2)
+    drawing = attention.figure(result)
+    axes = drawing.axes[0]
+    assert axes.get_title() == "layer 1, head 2"
+    assert axes.get_xlabel() == "key: the token that is looked at"
+    assert axes.get_ylabel() == "query: the token that looks"
+    labels = ["to", "␣be", "␣or", "␣not", "␣to", "␣be", "␣or"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == labels
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == labels
+    image = axes.images[0].get_array()
+    assert np.array_equal(image.filled(0), result.weights)
+    assert np.array_equal(image.mask, np.triu(np.ones((7, 7), dtype=bool), 1))
+    assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_hostile_tokens_can_be_drawn_as_labels(random_gpt2):
+    every = [id for text in HOSTILE.values() for id in encode(random_gpt2, text)]
+    for start in range(0, len(every), attention.ALL_LABELS):
+        trace = trace_ids(random_gpt2, every[start : start + attention.ALL_LABELS])
+        save(attention.figure(attention.attention(trace), dark=bool(start)))
+
+
+@pytest.mark.parametrize("length", [1, 32, 33, 128])
+def test_maps_of_any_length_can_be_drawn(random_gpt2, length):
+    drawing = attention.figure(attention.attention(trace_ids(random_gpt2, [464] * length)))
+    save(drawing)
+    labels = [tick.get_text() for tick in drawing.axes[0].get_yticklabels()]
+    assert len(labels) == min(length, {33: 11, 128: 16}.get(length, length))
+
+
+# --- weight_tying --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untied(random_folder, tmp_path_factory) -> Gpt2:
+    """The random model with a head of its own."""
+    folder = tmp_path_factory.mktemp("models") / "untied"
+    shutil.copytree(random_folder, folder)
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    model.config.tie_word_embeddings = False
+    torch.manual_seed(2)
+    head = model.transformer.wte.weight.detach().clone()
+    model.lm_head.weight = torch.nn.Parameter(head + 0.1 * torch.randn_like(head))
+    model.save_pretrained(folder)
+    return load_model(str(folder), device="cpu")
+
+
+def test_tied_weights_are_counted_once(gpt2):
+    result = weight_tying.weight_tying(trace_text(gpt2, TEXT))
+    assert result.equal
+    assert result.same_storage
+    assert result.config_says_tied
+    assert result.parameters_tied == gpt2.parameters
+    assert result.parameters_untied == gpt2.parameters + gpt2.vocab_size * gpt2.n_embd
+    assert weight_tying.answer(result) == {
+        "equal": True,
+        "same_storage": True,
+        "config_says_tied": True,
+        "parameters_tied": result.parameters_tied,
+        "parameters_untied": result.parameters_untied,
+        "noise": 0.0,
+    }
+    cells = dict(weight_tying.table(result).rows)
+    assert cells["parameters as it is"] == f"{result.parameters_tied:,}"
+    assert cells["parameters if untied"] == f"{result.parameters_untied:,}"
+    assert cells["they are one piece of memory"] == "yes"
+
+
+def test_untied_weights_are_reported_as_not_tied(untied):
+    trace = trace_text(untied, TEXT)
+    result = weight_tying.weight_tying(trace)
+    assert not result.equal
+    assert not result.same_storage
+    assert not result.config_says_tied
+    assert result.parameters_untied == untied.parameters == 1_650_496 + 50257 * 32
+    assert_reproduced(weight_tying.INSPECTION, trace, {})
+    assert "no" in dict(weight_tying.table(result).rows)["they are one piece of memory"]
+
+
+@pytest.mark.parametrize("noise", [1e-4, 0.02, 1.0])
+def test_the_noise_experiment_is_that_of_the_snippet(gpt2, noise):
+    trace = trace_text(gpt2, PROMPTS["ordinary"])
+    result = weight_tying.weight_tying(trace, noise)
+    names = run(weight_tying.snippet(trace, noise))
+    for name in ("largest_change_tied", "largest_change_untied"):
+        change = getattr(result, name)
+        assert change == pytest.approx(names[name], rel=VALUES, abs=LOGITS)
+        assert weight_tying.answer(result)[name] == change
+        assert change > 0
+    drawn = texts(weight_tying.figure(result))
+    assert drawn.count("tied") == 1
+
+
+def test_without_noise_there_is_no_experiment(gpt2):
+    result = weight_tying.weight_tying(trace_text(gpt2, TEXT), 0)
+    assert result.largest_change_tied is None
+    assert result.largest_change_untied is None
