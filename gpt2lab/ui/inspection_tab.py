@@ -1,0 +1,169 @@
+"""Draws any inspection: idea, controls, picture, table, and the code to run it yourself.
+
+A tab draws when it is looked at, and again when something changes that it shows; nothing is
+computed for tabs that nobody sees. What was drawn is remembered by its inputs, so that coming back
+to an unchanged tab costs nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.models import Gpt2
+from gpt2lab.refusal import Refusal
+from gpt2lab.ui.downloads import build_downloads
+from gpt2lab.ui.limits import MODEL_QUEUE
+from gpt2lab.ui.session import PROMPT, Run, Subject, subject
+from gpt2lab.ui.sidebar import Sidebar
+from gpt2lab.ui.traces import Traces
+
+FORMULAS = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "$", "right": "$", "display": False},
+]
+# Only the browser knows which tab is in view; it presses that tab's hidden button.
+PRESS_REDRAW = "() => window.gpt2lab.redraw()"
+# The first input says whether the page is dark; only the browser knows.
+WITH_DARK = "(...values) => [document.body.classList.contains('dark'), ...values.slice(1)]"
+
+
+@dataclass(frozen=True)
+class InspectionTab:
+    """What the page connects to: the controls whose bounds depend on the model."""
+
+    model_controls: tuple[tuple[Control, gr.components.FormComponent], ...]
+
+
+def build_inspection_tab(
+    inspection: Inspection,
+    subject_inputs: Sequence[gr.components.Component],
+    sidebar: Sidebar,
+    gpt2: Gpt2,
+    model_named: Callable[[str], Gpt2],
+    traces: Traces,
+) -> InspectionTab:
+    """Lay out one inspection in the current Tabs.
+
+    `subject_inputs` are the page's model, prompt, source and run: what is looked at.
+    """
+    with gr.Tab(inspection.title, id=inspection.name) as tab:
+        with gr.Accordion("The idea", open=False):
+            gr.Markdown(inspection.idea, latex_delimiters=FORMULAS, elem_classes="idea")
+        with gr.Row():
+            controls = [_component(control, gpt2) for control in inspection.controls]
+        note = gr.Markdown(elem_classes="note")
+        refusal = gr.Textbox(
+            label="This cannot be shown", visible=False, interactive=False, elem_classes="refusal"
+        )
+        picture = gr.Plot(show_label=False, elem_classes="picture")
+        shown = gr.State(None)
+        build_downloads(inspection, shown)
+        table = gr.Dataframe(
+            interactive=False, show_search="search", buttons=["fullscreen", "copy"], label="Table"
+        )
+        with gr.Accordion("Run this yourself", open=True):
+            code = gr.Code(
+                language="python",
+                interactive=False,
+                buttons=["copy"],
+                label="the same numbers with transformers",
+            )
+        dark = gr.Checkbox(visible=False)
+        redraw = gr.Button(visible="hidden", elem_classes="redraw")
+        drawn = gr.State(None)
+
+    decoding_controls = sidebar.controls if inspection.uses_decoding else ()
+    names = [control.name for control in inspection.controls]
+
+    def draw(
+        dark: bool, before: Any, name: str, prompt: str, source: str, run: Run | None, *values: Any
+    ) -> tuple[Any, ...]:
+        inputs = (dark, name, prompt, source, run, values)
+        if inputs == before:
+            return (gr.skip(),) * 7
+        try:
+            gpt2 = model_named(name)
+            arguments = dict(zip(names, values[: len(names)], strict=True))
+            looked_at = subject(gpt2, prompt, source, run)
+            if inspection.uses_decoding:
+                arguments["decoding"] = sidebar.decoding(values[len(names) :])
+                arguments["prompt_length"] = looked_at.prompt_length
+            trace = traces.trace(gpt2, looked_at.ids)
+            result = inspection.compute(trace, **arguments)
+            empty = source == PROMPT and not prompt
+            return (
+                "" if inspection.of_model else _note(gpt2, looked_at, empty),
+                gr.update(visible=False),
+                inspection.figure(result, dark=dark),
+                _rounded(inspection.table(result)),
+                inspection.snippet(trace, **arguments),
+                inputs,
+                result,
+            )
+        except Refusal as reason:
+            return "", gr.update(value=str(reason), visible=True), None, None, "", None, None
+
+    gr.on(
+        [tab.select, redraw.click],
+        draw,
+        [dark, drawn, *subject_inputs, *controls, *decoding_controls],
+        [note, refusal, picture, table, code, drawn, shown],
+        js=WITH_DARK,
+        show_progress="minimal",
+        show_progress_on=picture,
+        trigger_mode="always_last",
+        api_visibility="private",
+        **MODEL_QUEUE,
+    )
+    changes = [control.change for control in controls]
+    if changes:
+        gr.on(changes, None, None, None, js=PRESS_REDRAW, api_visibility="private")
+    pairs = zip(inspection.controls, controls, strict=True)
+    of_model = tuple(pair for pair in pairs if pair[0].kind in {"layer", "head"})
+    return InspectionTab(of_model)
+
+
+def _note(gpt2: Gpt2, looked_at: Subject, empty: bool) -> str:
+    """A line about the text: its length, what an empty one means, how exact the numbers are."""
+    note = f"{len(looked_at.ids):,} of at most {gpt2.n_positions:,} tokens"
+    if empty:
+        note = (
+            "The prompt is empty, so GPT-2 starts from its beginning-of-text token, "
+            "`<|endoftext|>`: this is what you see"
+        )
+    if gpt2.dtype != "float32":
+        note += (
+            f"; {gpt2.dtype} has few digits, so two correct ways to compute a number differ in the "
+            "second or third"
+        )
+    return f"{note}."
+
+
+def _rounded(table: Table) -> dict[str, Any]:
+    """What the page shows of a table: numbers to six significant digits."""
+    rows = [
+        [float(f"{cell:.6g}") if isinstance(cell, float) else cell for cell in row]
+        for row in table.rows
+    ]
+    return {"headers": list(table.headers), "data": rows}
+
+
+def _component(control: Control, gpt2: Gpt2) -> gr.components.FormComponent:
+    common: dict[str, Any] = {"label": control.name, "info": control.help}
+    if control.kind == "choice":
+        return gr.Dropdown(list(control.choices), value=control.default, **common)
+    if control.kind == "position":
+        return gr.Number(control.default, precision=0, **common)
+    step = 1 if control.type is int else 0.01
+    return gr.Slider(
+        control.low, value=control.default, step=step, **bounds(control, gpt2), **common
+    )
+
+
+def bounds(control: Control, gpt2: Gpt2) -> dict[str, Any]:
+    """What a slider's upper end depends on the model; one without a choice cannot be moved."""
+    low, high = control.low, control.highest(gpt2)
+    return {"maximum": max(high, low + 1), "interactive": high > low}

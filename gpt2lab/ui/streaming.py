@@ -1,0 +1,44 @@
+"""Tokens may come faster than anybody can look: gather them, and send them on at a steady pace."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gpt2lab.decoding import Decoding
+from gpt2lab.generation import generate
+from gpt2lab.models import Gpt2
+from gpt2lab.step import Step
+
+SECONDS_PER_UPDATE = 0.03
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is written so far: the steps of every sequence, and the seconds that it took."""
+
+    sequences: list[list[Step]]
+    seconds: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sequences have ended."""
+        return all(steps and steps[-1].finish_reason for steps in self.sequences)
+
+    @property
+    def count(self) -> int:
+        """Number of tokens in all sequences."""
+        return sum(map(len, self.sequences))
+
+
+def written(gpt2: Gpt2, ids: list[int], decoding: Decoding) -> Iterator[Progress]:
+    """Continue `ids` and yield what is there at every update, the last time when all is."""
+    steps = generate(gpt2, ids, decoding)
+    sequences: list[list[Step]] = [[] for _ in range(decoding.num_return_sequences)]
+    began = shown = time.monotonic()
+    for step in steps:
+        sequences[step.sequence].append(step)
+        now = time.monotonic()
+        progress = Progress(sequences, now - began)
+        if progress.finished or now - shown >= SECONDS_PER_UPDATE:
+            shown = now
+            yield progress

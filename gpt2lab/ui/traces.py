@@ -1,0 +1,61 @@
+"""Traces that were computed, kept for whoever looks at the same text again.
+
+The store is bounded in bytes and shared by all sessions: it is keyed by the model and the token
+ids, so nobody can get at a text that they do not have. A text that continues a stored one is
+computed from where the stored one ends; one that a stored text continues is a view of it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+from gpt2lab.models import Gpt2
+from gpt2lab.trace import Trace, trace_ids
+
+
+class Traces:
+    """Least recently used traces: at most `capacity` bytes and `entries` of them."""
+
+    def __init__(self, capacity: int = 512 * 2**20, entries: int = 256) -> None:
+        self._capacity = capacity
+        self._entries = entries
+        self._traces: OrderedDict[tuple[Gpt2, tuple[int, ...]], Trace] = OrderedDict()
+        self._lock = Lock()
+
+    def add(self, trace: Trace) -> None:
+        """Keep a trace and drop the oldest ones beyond the capacity."""
+        key = (trace.gpt2, tuple(trace.ids.tolist()))
+        if trace.hidden.untyped_storage().nbytes() > trace.bytes:
+            # A generation's trace is a view of a buffer with room for all that was asked for.
+            trace = Trace(trace.gpt2, trace.ids, trace.hidden.clone())
+        with self._lock:
+            self._traces[key] = trace
+            self._traces.move_to_end(key)
+            while len(self._traces) > 1 and self._full():
+                self._traces.popitem(last=False)
+
+    def _full(self) -> bool:
+        return self.bytes > self._capacity or len(self._traces) > self._entries
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the kept traces take."""
+        return sum(trace.bytes for trace in self._traces.values())
+
+    def trace(self, gpt2: Gpt2, ids: Sequence[int]) -> Trace:
+        """Trace of `ids`, with as little computation as what is kept allows."""
+        wanted = tuple(ids)
+        longest = 0
+        nearest: Trace | None = None
+        with self._lock:
+            for (owner, kept), trace in self._traces.items():
+                if owner is not gpt2:
+                    continue
+                if kept[: len(wanted)] == wanted:
+                    self._traces.move_to_end((owner, kept))
+                    return trace.prefix(len(wanted))
+                if len(kept) > longest and wanted[: len(kept)] == kept:
+                    longest, nearest = len(kept), trace
+        found = nearest.extended(wanted[longest:]) if nearest else trace_ids(gpt2, wanted)
+        self.add(found)
+        return found

@@ -1,0 +1,321 @@
+"""The page as a visitor meets it: type, generate, stop, look inside."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from gpt2lab.decoding import Decoding
+from gpt2lab.generation import continue_text
+from gpt2lab.inspections import INSPECTIONS
+from gpt2lab.models import Gpt2
+from gpt2lab.tokens import encode
+
+pytestmark = pytest.mark.browser
+
+WAIT = 60_000
+HOSTILE = (
+    "<script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
+    " ${document.title='hacked'} {{7*7}} **bold** $x_1$ 😀 مرحبا"
+)
+
+
+def write(page: Page, text: str) -> None:
+    page.locator("#prompt textarea").fill(text)
+
+
+def set_number(page: Page, label: str, value: int) -> None:
+    field = page.get_by_label(label, exact=False).and_(page.locator("input")).first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def generate(page: Page) -> None:
+    page.locator("#generate").click()
+    expect(page.locator("#status")).to_contain_text("ended because", timeout=WAIT)
+
+
+def answers(page: Page) -> list[str]:
+    return [one.text_content() or "" for one in page.locator("#transcript .model .text").all()]
+
+
+def open_tab(page: Page, title: str) -> None:
+    tab = page.get_by_role("tab", name=title, exact=True)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown").get_by_text(title, exact=True).click()
+        return
+    tab.click()
+
+
+def test_it_says_who_speaks_and_that_it_is_not_gpt2(watched) -> None:
+    who = watched.page.locator("#who")
+    expect(who).to_contain_text("pocket")
+    expect(who).to_contain_text("trained for this project; not OpenAI's GPT-2")
+    expect(who).to_contain_text("float32 · cpu")
+
+
+def test_it_generates_what_the_library_generates(watched, pocket: Gpt2) -> None:
+    write(watched.page, "The king said to the queen")
+    generate(watched.page)
+    expected = continue_text(pocket, "The king said to the queen", Decoding())[0]
+    assert answers(watched.page) == [expected.text]
+    watched.page.locator("#generate").click()
+    both = watched.page.locator("#transcript .model .text")
+    expect(both).to_have_text([expected.text] * 2, timeout=WAIT)
+    assert answers(watched.page) == [expected.text] * 2
+
+
+def test_it_streams_and_stops_and_keeps_what_is_there(watched, pocket: Gpt2) -> None:
+    page = watched.page
+    set_number(page, "max_new_tokens", 480)
+    set_number(page, "min_new_tokens", 480)
+    write(page, "Once upon a time")
+    page.locator("#generate").click()
+    text = page.locator("#transcript .model .text")
+    expect(text).to_contain_text(re.compile(r"\w+ \w+"), timeout=WAIT)
+    first = text.text_content() or ""
+    page.wait_for_function(
+        "before => document.querySelector('#transcript .model .text').textContent.length > before",
+        arg=len(first),
+    )
+    page.locator("#stop").click()
+    expect(page.locator("#status")).to_contain_text("stopped, what is there stays")
+    page.wait_for_timeout(500)
+    stopped = text.text_content() or ""
+    page.wait_for_timeout(1000)
+    assert (text.text_content() or "") == stopped
+    assert stopped.startswith(first)
+    decoding = Decoding(max_new_tokens=480, min_new_tokens=480)
+    whole = continue_text(pocket, "Once upon a time", decoding)[0].text
+    assert whole.startswith(stopped)
+    assert len(stopped) < len(whole)
+
+
+@pytest.mark.parametrize("inspection", INSPECTIONS, ids=lambda one: one.name)
+def test_every_tab_draws_its_picture_when_it_is_opened(watched, inspection) -> None:
+    page = watched.page
+    write(page, "The cat sat on the mat because the cat")
+    open_tab(page, inspection.title)
+    picture = page.locator(".picture img:visible")
+    expect(picture).to_be_visible(timeout=WAIT)
+    assert picture.evaluate("image => image.naturalWidth") > 300
+    code = page.locator(".cm-content:visible")
+    expect(code).to_contain_text("from_pretrained('gpt2lab/pocket'")
+    if "ids =" in (code.text_content() or ""):
+        expect(code).to_contain_text("The cat sat on the mat because the cat")
+    page.get_by_role("button", name="The idea").locator("visible=true").click()
+    expect(page.locator(".idea:visible .katex").first).to_be_visible()
+
+
+def test_a_tab_follows_its_controls_and_the_prompt(watched) -> None:
+    page = watched.page
+    open_tab(page, "Attention")
+    picture = page.locator(".picture img:visible")
+    expect(picture).to_be_visible(timeout=WAIT)
+    before = picture.get_attribute("src")
+    set_number(page, "head", 2)
+    expect(picture).not_to_have_attribute("src", before, timeout=WAIT)
+    code = page.locator(".cm-content:visible")
+    expect(code).to_contain_text("attentions[0][0, 2]")
+    layer = page.get_by_role("slider", name="layer")
+    layer.press("ArrowRight")
+    expect(code).to_contain_text("attentions[1][0, 2]", timeout=WAIT)
+    page.get_by_role("tabpanel").locator(".reset-button:visible").first.click()
+    expect(code).to_contain_text("attentions[0][0, 2]", timeout=WAIT)
+    write(page, "Something else")
+    page.locator("#prompt textarea").blur()
+    expect(page.locator(".cm-content:visible")).to_contain_text("Something else", timeout=WAIT)
+
+
+def test_the_tabs_look_into_the_answer_too(watched, pocket: Gpt2) -> None:
+    page = watched.page
+    write(page, "The king")
+    set_number(page, "max_new_tokens", 5)
+    generate(page)
+    expect(page.get_by_label("the prompt and its answer")).to_be_checked()
+    open_tab(page, "Attention")
+    rows = len(encode(pocket, "The king")) + 5
+    table = page.locator("[role=grid]:visible")
+    expect(table).to_have_attribute("aria-rowcount", str(rows + 1), timeout=WAIT)
+    page.get_by_label("the prompt", exact=True).check()
+    expect(table).to_have_attribute("aria-rowcount", str(rows + 1 - 5), timeout=WAIT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"), [("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("CSV", b"tok")]
+)
+def test_pictures_and_tables_can_be_taken_along(watched, kind: str, begins: bytes) -> None:
+    page = watched.page
+    open_tab(page, "Next token")
+    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=f"{kind} ↓").locator("visible=true").click()
+    assert download.value.suggested_filename == f"next_token.{kind.lower()}"
+    assert download.value.path().read_bytes().startswith(begins)
+
+
+def test_the_figure_follows_the_dark_mode(browser, url: str) -> None:
+    corners = []
+    for theme in ("light", "dark"):
+        page = browser.new_page()
+        page.goto(f"{url}/?__theme={theme}")
+        page.locator("#generate").wait_for()
+        open_tab(page, "Weight tying")
+        picture = page.locator(".picture img:visible")
+        expect(picture).to_be_visible(timeout=WAIT)
+        corners.append(
+            picture.evaluate(
+                """image => {
+                    const canvas = document.createElement("canvas");
+                    const pen = canvas.getContext("2d");
+                    pen.drawImage(image, 0, 0);
+                    return pen.getImageData(2, 2, 1, 1).data[0];
+                }"""
+            )
+        )
+        page.close()
+    light, dark = corners
+    assert light > 240
+    assert dark < 60
+
+
+def test_the_picture_follows_when_the_page_turns_dark(watched) -> None:
+    page = watched.page
+    open_tab(page, "Weight tying")
+    picture = page.locator(".picture img:visible")
+    expect(picture).to_be_visible(timeout=WAIT)
+    before = picture.get_attribute("src")
+    page.evaluate("document.body.classList.toggle('dark')")
+    expect(picture).not_to_have_attribute("src", before, timeout=WAIT)
+
+
+def test_hostile_text_stays_text(watched) -> None:
+    page = watched.page
+    write(page, HOSTILE)
+    generate(page)
+    assert page.locator("#transcript .you .text").text_content() == HOSTILE
+    for inspection in INSPECTIONS:
+        open_tab(page, inspection.title)
+        expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    assert page.title() == "gpt2lab"
+    assert page.locator("#transcript img, #transcript script").count() == 0
+
+
+def test_an_empty_prompt_is_continued_and_explained(watched) -> None:
+    write(watched.page, "")
+    generate(watched.page)
+    expect(watched.page.locator("#transcript .note")).to_contain_text("<|endoftext|>")
+    assert len(answers(watched.page)) == 1
+    watched.page.get_by_label("the prompt", exact=True).check()
+    open_tab(watched.page, "Attention")
+    expect(watched.page.locator(".block.note:visible")).to_contain_text("empty", timeout=WAIT)
+
+
+def test_stop_without_a_generation_changes_nothing(watched) -> None:
+    watched.page.locator("#stop").click()
+    watched.page.wait_for_timeout(1000)
+    assert (watched.page.locator("#status").text_content() or "").strip() == ""
+    expect(watched.page.get_by_label("the prompt", exact=True)).to_be_checked()
+
+
+def test_stop_after_the_end_does_not_claim_to_have_stopped_anything(watched) -> None:
+    generate(watched.page)
+    watched.page.locator("#stop").click()
+    watched.page.wait_for_timeout(1000)
+    expect(watched.page.locator("#status")).to_contain_text("ended because")
+    expect(watched.page.locator("#status")).not_to_contain_text("stopped")
+
+
+def test_clear_begins_anew(watched) -> None:
+    page = watched.page
+    generate(page)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.locator("#transcript .turn")).to_have_count(0)
+    expect(page.get_by_label("the prompt", exact=True)).to_be_checked()
+    expect(page.get_by_label("the prompt and its answer")).to_be_disabled()
+    generate(page)
+    expect(page.locator("#transcript .turn")).to_have_count(2)
+
+
+def test_text_that_is_selected_stays_so_while_more_is_written(watched) -> None:
+    page = watched.page
+    generate(page)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#transcript .text'))")
+    before = page.evaluate("getSelection().toString()")
+    page.locator("#generate").evaluate("button => button.click()")
+    expect(page.locator("#transcript .turn")).to_have_count(4, timeout=WAIT)
+    expect(page.locator("#status")).to_contain_text("ended because", timeout=WAIT)
+    assert before
+    assert page.evaluate("getSelection().toString()") == before
+
+
+def test_beam_search_works_when_it_is_chosen(watched) -> None:
+    page = watched.page
+    set_number(page, "max_new_tokens", 6)
+    page.get_by_label("strategy").click()
+    page.get_by_role("option", name="beam").click()
+    generate(page)
+    expect(page.locator("#status")).to_contain_text("pocket: 6 tokens")
+
+
+def test_the_code_is_that_of_the_answer_even_if_the_prompt_has_changed(watched) -> None:
+    page = watched.page
+    write(page, "The king")
+    page.locator("#generate").click()
+    write(page, "Another text")
+    expect(page.locator("#status")).to_contain_text("ended because", timeout=WAIT)
+    page.get_by_role("button", name="Run this yourself").locator("visible=true").click()
+    expect(page.locator(".cm-content:visible")).to_contain_text("tokenizer('The king'")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("word " * 2000, "tokens, but pocket reads at most"),
+        ("a\0b", "null character"),
+        ("x" * 2**20, "1,048,576 characters"),
+    ],
+    ids=["2,000 words", "null character", "a megabyte"],
+)
+def test_what_cannot_be_read_is_refused_and_kept(watched, text: str, sentence: str) -> None:
+    page = watched.page
+    write(page, text)
+    page.locator("#generate").click()
+    expect(page.locator(".toast-body").first).to_contain_text(sentence, timeout=WAIT)
+    assert page.locator("#prompt textarea").input_value() == text
+    open_tab(page, "Attention")
+    expect(page.locator(".refusal textarea:visible")).to_have_value(
+        re.compile(re.escape(sentence)), timeout=WAIT
+    )
+
+
+def test_a_setting_out_of_bounds_is_refused_by_name(watched) -> None:
+    set_number(watched.page, "top_k", -3)
+    watched.page.locator("#generate").click()
+    expect(watched.page.locator(".toast-body").first).to_contain_text("top_k is -3", timeout=WAIT)
+
+
+@pytest.mark.parametrize("watched", [390], indirect=True)
+def test_it_can_be_used_on_a_phone(watched) -> None:
+    page = watched.page
+    generate(page)
+    assert answers(page)[0]
+    open_tab(page, "Attention")
+    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_tab(page, "Next token")
+    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    left = page.locator(".picture img:visible").bounding_box()["x"]
+    assert left >= page.locator(".picture:visible").first.bounding_box()["x"]
+
+
+def test_two_visitors_do_not_see_each_other(watched, browser, url: str) -> None:
+    write(watched.page, "A secret of the first visitor")
+    generate(watched.page)
+    page = browser.new_page()
+    page.goto(url)
+    page.locator("#generate").wait_for()
+    assert page.locator("#transcript .turn").count() == 0
+    assert "secret" not in page.locator("body").inner_text()
+    page.close()

@@ -1,0 +1,63 @@
+"""The command line, as a person uses it: in a process of its own."""
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from app_process import free_port, running, wait_for
+
+NOISE = re.compile(r"warning|error|traceback|deprecat", re.IGNORECASE)
+
+
+def test_it_serves_pocket_and_ends_cleanly_on_ctrl_c() -> None:
+    port = free_port()
+    with running("--model", "pocket", "--host", "127.0.0.1", "--port", str(port)) as process:
+        page = wait_for(port, process)
+        process.send_signal(signal.SIGINT)
+        log, _ = process.communicate(timeout=30)
+    assert "pocket" in page
+    assert "trained for this project; not OpenAI" in page
+    assert process.returncode == 0
+    assert not NOISE.search(log), log
+
+
+def test_the_environment_sets_the_same(random_folder: Path) -> None:
+    port = free_port()
+    environment = {"GPT2LAB_MODEL": str(random_folder), "GRADIO_SERVER_PORT": str(port)}
+    with running(**environment) as process:
+        page = wait_for(port, process)
+    assert "random · 2 M parameters · local folder" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "gpt7"], "gpt7"),
+        (["--model", "pocket", "--dtype", "int3"], "int3"),
+        (["--model", "pocket", "--device", "abacus"], "abacus"),
+        (["--model", "gpt2"], "pocket"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_in_one_sentence(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    with running(*arguments, HF_HOME=str(tmp_path)) as process:
+        log, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert sentence in log
+    assert len(log.strip().splitlines()) == 1
+
+
+def test_a_port_in_use_is_refused_in_one_sentence(random_folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with running("--model", str(random_folder), "--port", port) as process:
+            log, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert port in log
+    assert "--port" in log
+    assert "Traceback" not in log
