@@ -192,10 +192,8 @@ class Batches:
                 start = int(number * 0.6180339887498949 % 1.0 * (len(ids) - length))
                 windows.append(ids[start : start + length].astype(np.int64))
         weights = np.ones((len(windows), length - 1), dtype=np.float32)
-        # One row in 16 is an exercise; in the last part, with long rows, one in 32.
-        exercises = halves if halves == 2 else step % 2
-        for number in range(step * halves, step * halves + exercises):
-            row = number // (3 - halves) % len(windows)
+        for number in range(step * halves, (step + 1) * halves):  # one row in 16
+            row = number % len(windows)
             windows[row], weights[row] = self.exercise(number, length)
         return torch.from_numpy(np.stack(windows)), torch.from_numpy(weights)
 

@@ -28,10 +28,9 @@ its row turns a token into a vector, and ``hidden @ E.T`` turns the last hidden 
    times more slowly. "One position back" is then the same rotation everywhere, which one head can
    learn; with random vectors it would be 511 facts.
 
-**A little exercise** is mixed in: one row in 16, later one in 32, is of random tokens, each short
-span repeated. From the second time on it is predictable, but only by looking back at what followed
-the same token before, and that is the work of *induction heads*. Plain text teaches them too, only
-later.
+**A little exercise** is mixed in: one row in 16 is of random tokens, each short span repeated.
+From the second time on it is predictable, but only by looking back at what followed the same
+token before, and that is the work of *induction heads*. Plain text teaches them too, only later.
 
 **Keeping time.** The learning rate rises for a moment, then falls in a half cosine to zero when
 the given minutes are used up. Rows are 256 tokens long at first, because attention to a short
@@ -261,12 +260,11 @@ def train(config: Config, batches: data.Batches, work: Path, minutes: float) -> 
         text = float(surprise[weights == 1].mean())
         mean = 0.98 * mean + 0.02 * text if mean else text
         if step % 25 == 0:
-            exercise = surprise[weights > 1]
             seconds = time.perf_counter() - started
             print(
                 f"step {step}  minute {seconds / 60:.1f}  tokens {tokens_seen / 1e6:.2f} M  "
                 f"rate {rate:.2e}  loss {text:.3f}  mean {mean:.3f}"
-                + (f"  exercise {float(exercise.mean()):.2f}" if len(exercise) else ""),
+                f"  exercise {float(surprise[weights > 1].mean()):.2f}",
                 flush=True,
             )
 
