@@ -14,7 +14,8 @@
 - **Samples**: 20 fixed prompts, unselected, with a count of words that the training text does
   not contain and of loops.
 
-``--card`` writes the same text into README.md, between its two markers.
+``--card`` writes the same text into README.md, between its two markers, and the heads that it
+names into ``heads.json``, from where the page takes its examples.
 """
 
 import argparse
@@ -32,6 +33,9 @@ from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 from gpt2lab.pocket import FOLDER, data
 from gpt2lab.pocket.data import VOCABULARY
 from gpt2lab.pocket.train import Config
+
+NOTABLE = 0.3
+"""Attention on one place from which on a head is named."""
 
 PROMPTS = (
     "Once upon a time, there was a little girl named Lily.",
@@ -164,20 +168,32 @@ def induction(model: GPT2LMHeadModel, sequences: int = 50, length: int = 25) -> 
 def induction_report(model: GPT2LMHeadModel) -> list[str]:
     """The gain, and the heads by name."""
     result = induction(model)
+    found = notable_heads(result)
     return [
         f"- mean log-probability of the first copy {result.first:.2f} nats, of the second "
         f"{result.second:.2f} nats: gain **{result.second - result.first:.2f} nats**",
         "- attention on the induction position, all heads over 30 % (counted from 0): "
-        + _heads(result.to_induction),
-        "- attention on the previous token, all heads over 30 %: " + _heads(result.to_previous),
+        + _heads(found["induction"], result.to_induction),
+        "- attention on the previous token, all heads over 30 %: "
+        + _heads(found["previous_token"], result.to_previous),
     ]
 
 
-def _heads(scores: NDArray[np.float64]) -> str:
-    found = sorted(((s, place) for place, s in np.ndenumerate(scores) if s > 0.3), reverse=True)
-    names = [f"layer {layer} head {head} ({s:.0%})" for s, (layer, head) in found]
-    best = f"none; the highest is {scores.max():.0%}"
-    return ", ".join(names) or best
+def notable_heads(result: Induction) -> dict[str, list[tuple[int, int, float]]]:
+    """Layer, head and share of every head with over 30 % on the place it looks for, best first."""
+    kinds = {"induction": result.to_induction, "previous_token": result.to_previous}
+    return {
+        kind: sorted(
+            ((*place, float(share)) for place, share in np.ndenumerate(shares) if share > NOTABLE),
+            key=lambda head: -head[-1],
+        )
+        for kind, shares in kinds.items()
+    }
+
+
+def _heads(found: list[tuple[int, int, float]], shares: NDArray[np.float64]) -> str:
+    names = [f"layer {layer} head {head} ({share:.0%})" for layer, head, share in found]
+    return ", ".join(names) or f"none; the highest is {shares.max():.0%}"
 
 
 # ------------------------------------------------------------------------------------- samples
@@ -282,6 +298,10 @@ def main() -> None:
     figures = report(flags.work)
     print(figures)
     if flags.card:
+        model = GPT2LMHeadModel.from_pretrained(FOLDER, dtype=torch.float32).eval()
+        (FOLDER / "heads.json").write_text(
+            json.dumps(notable_heads(induction(model)), indent=2) + "\n"
+        )
         card = FOLDER / "README.md"
         start, end = "<!-- figures -->\n", "<!-- end of figures -->"
         text = card.read_text(encoding="utf-8")

@@ -28,8 +28,8 @@ its row turns a token into a vector, and ``hidden @ E.T`` turns the last hidden 
    times more slowly. "One position back" is then the same rotation everywhere, which one head can
    learn; with random vectors it would be 511 facts.
 
-**A little exercise** is mixed in: one row in 16 is of random tokens, each short span repeated.
-From the second time on it is predictable, but only by looking back at what followed the same
+**A little exercise** is mixed in: one row in 16 is of random tokens, each short span given
+twice. The second time it is predictable, but only by looking back at what followed the same
 token before, and that is the work of *induction heads*. Plain text teaches them too, only later.
 
 **Keeping time.** The learning rate rises for a moment, then falls in a half cosine to zero when
@@ -73,8 +73,8 @@ class Config:
     mix: tuple[tuple[str, int], ...] = (
         ("books", 7),
         ("stories", 1),
-        ("wikipedia", 5),
-        ("wikinews", 3),
+        ("wikipedia", 6),
+        ("wikinews", 2),
     )  # rows of n_positions tokens in every step, or twice as many of half the length
     long_from: float = 0.6  # progress at which rows become n_positions long
     frequent: int = 8192  # tokens that every step scores
@@ -274,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train pocket; the same command continues.")
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the raw texts")
     parser.add_argument("--work", type=Path, required=True, help="folder for ids and checkpoint")
-    parser.add_argument("--minutes", type=float, default=95.0, help="length of the whole training")
+    parser.add_argument("--minutes", type=float, default=110.0, help="length of the whole training")
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder for the finished model")
     parser.add_argument("--export-only", action="store_true", help="only the last checkpoint")
     flags = parser.parse_args()
