@@ -15,10 +15,12 @@ In a notebook:
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import continue_text, generate
 from gpt2lab.inspections.attention import attention
+from gpt2lab.inspections.attribution import attribution
 from gpt2lab.inspections.hidden_states import hidden_states
 from gpt2lab.inspections.logit_lens import logit_lens
 from gpt2lab.inspections.next_token import next_token
 from gpt2lab.inspections.parameters import parameters
+from gpt2lab.inspections.score import score, score_text
 from gpt2lab.inspections.tokens import token_pieces
 from gpt2lab.inspections.weight_tying import weight_tying
 from gpt2lab.models import Gpt2, load_model
@@ -37,6 +39,7 @@ __all__ = [
     "Tokens",
     "Trace",
     "attention",
+    "attribution",
     "continue_text",
     "decode",
     "encode",
@@ -46,6 +49,8 @@ __all__ = [
     "logit_lens",
     "next_token",
     "parameters",
+    "score",
+    "score_text",
     "token_pieces",
     "tokenize",
     "trace_ids",

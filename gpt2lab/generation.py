@@ -22,7 +22,7 @@ from transformers import DynamicCache
 from gpt2lab.beams import beam_search
 from gpt2lab.decoding import Decoding, final_scores
 from gpt2lab.models import Gpt2
-from gpt2lab.step import Continuation, Step, describe_step
+from gpt2lab.step import Continuation, Step, describe
 from gpt2lab.stopping import finish_reasons, stopping_criteria
 from gpt2lab.tokens import checked_length, prompt_ids
 from gpt2lab.trace import Trace
@@ -105,7 +105,6 @@ def _sample(gpt2: Gpt2, prompt: list[int], decoding: Decoding) -> Iterator[Step]
         history = ids[:, :seen].cpu()
         for row in running:
             trace = Trace(gpt2, history[row], states[row, :, :seen])
-            yield describe_step(
-                index, row, int(chosen[row]), logits[row], scores[row], reasons[row] or None, trace
-            )
+            choice = describe(int(chosen[row]), logits[row], scores[row])
+            yield Step(index, row, choice, reasons[row] or None, trace)
         index += 1

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
+from gpt2lab.examples import Example
 from gpt2lab.models import Gpt2
 
 Kind = Literal["layer", "head", "position", "number", "choice"]
@@ -75,8 +76,10 @@ class Inspection:
     figure(result, dark=…) and table(result) show the record, answer(result) is its JSON.
 
     The endpoint of an inspection that needs no hidden states computes none. It asks of_text(gpt2,
-    text) for the record, so that texts too long to be read, or empty, have an answer too; or
-    of_model(gpt2), and then has no parameter `text`.
+    text, **controls) for the record, so that texts too long to be read, or empty, have an answer
+    too; or of_model(gpt2), and then has no parameter `text`.
+
+    examples(gpt2) are texts, with values of the controls, in which something is to be seen.
     """
 
     name: str
@@ -90,5 +93,6 @@ class Inspection:
     reproduces: tuple[str, ...]
     controls: tuple[Control, ...] = ()
     uses_decoding: bool = False
-    of_text: Callable[[Gpt2, str], Any] | None = None
+    of_text: Callable[..., Any] | None = None
     of_model: Callable[[Gpt2], Any] | None = None
+    examples: Callable[[Gpt2], tuple[Example, ...]] | None = None

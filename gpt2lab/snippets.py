@@ -56,9 +56,17 @@ def _ids(gpt2: Gpt2, ids: list[int]) -> str:
 
 def generation(gpt2: Gpt2, ids: Sequence[int], decoding: Decoding) -> str:
     """Code that binds `sequences`, (num_return_sequences, n): the prompt and what follows it."""
-    arguments = [f"{name}={value!r}" for name, value in decoding.generate_arguments().items()]
-    if decoding.stop:
-        arguments.append("tokenizer=tokenizer")
+    return f"""{generated(gpt2, ids, decoding, "sequences")}
+for sequence in sequences:
+    print(tokenizer.decode(sequence[ids.shape[1]:], skip_special_tokens=True))
+"""
+
+
+def generated(
+    gpt2: Gpt2, ids: Sequence[int], decoding: Decoding, name: str, options: Sequence[str] = ()
+) -> str:
+    """Code that binds `name` to what `generate` returns; `options` are further arguments of it."""
+    arguments = _arguments(decoding)
     seed = f"set_seed({decoding.seed})\n" if decoding.strategy == "sample" else ""
     imports = ["set_seed"] if seed else []
     own = ""
@@ -69,9 +77,21 @@ def generation(gpt2: Gpt2, ids: Sequence[int], decoding: Decoding) -> str:
         values = ", ".join(f"{name}={getattr(plain, name)!r}" for name in special)
         own = f"model.generation_config = GenerationConfig({values})\n"
         imports.append("GenerationConfig")
-    call = ", ".join(["ids", "attention_mask=torch.ones_like(ids)", *arguments])
-    return f"""{preamble(gpt2, ids, imports=imports)}
-{own}{seed}sequences = model.generate({call})
-for sequence in sequences:
-    print(tokenizer.decode(sequence[ids.shape[1]:], skip_special_tokens=True))
-"""
+    call = ", ".join(["ids", "attention_mask=torch.ones_like(ids)", *arguments, *options])
+    return f"{preamble(gpt2, ids, imports=imports)}\n{own}{seed}{name} = model.generate({call})"
+
+
+def call(decoding: Decoding) -> str:
+    """The settings as one line, to run beside `model`, `ids`, `tokenizer` and `set_seed`.
+
+    >>> call(Decoding(top_k=5, max_length=50))
+    'set_seed(42); model.generate(ids, do_sample=True, max_length=50, top_k=5)'
+    """
+    seed = f"set_seed({decoding.seed}); " if decoding.strategy == "sample" else ""
+    return f"{seed}model.generate({', '.join(['ids', *_arguments(decoding)])})"
+
+
+def _arguments(decoding: Decoding) -> list[str]:
+    """The settings as `generate` takes them, written as code."""
+    arguments = [f"{name}={value!r}" for name, value in decoding.generate_arguments().items()]
+    return [*arguments, "tokenizer=tokenizer"] if decoding.stop else arguments

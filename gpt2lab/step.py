@@ -6,17 +6,22 @@ softmax over the whole vocabulary, so the probability of the tokens that are not
 missing to 1.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import log
 
-from torch import Tensor, cat
+from torch import Tensor, cat, special
 
+from gpt2lab.beam_tree import BeamTree
+from gpt2lab.decoding import Stage, final_scores
 from gpt2lab.models import Gpt2
 from gpt2lab.tokens import decode
 from gpt2lab.trace import Trace
 
 ALTERNATIVES = 10
 """How many of the most probable tokens every step lists, before and after the processors."""
+POSITIONS_AT_ONCE = 64
+"""Positions whose logits are computed together when a text is read: 64 x 50,257 are 13 MB."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +33,69 @@ class Alternative:
     probability: float
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One chosen token.
+@dataclass(frozen=True)
+class Choice:
+    """A token of a text, and the numbers that the model had for it where it stands.
 
-    index: 0 for the first new token.
-    sequence: which of `num_return_sequences` it belongs to.
     logprob: natural logarithm of its probability under the raw logits.
     probability: its probability after all logits processors.
     rank: 1 if it has the largest raw logit.
+    entropy_bits: how open the choice was: the entropy of softmax(raw logits), in bits.
     alternatives: the most probable tokens before the processors and the most probable possible ones
         after them, best raw one first.
-    finish_reason: None, or on the last step "length", "eos" (the model ended the text) or "stop".
-    trace: the text that led to this token; its last position's logits are this step's logits.
     """
 
-    index: int
-    sequence: int
     id: int
     logprob: float
     probability: float
     rank: int
+    entropy_bits: float
     alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One token of a generation, as it was chosen.
+
+    index: 0 for the first new token.
+    sequence: which of `num_return_sequences` it belongs to.
+    choice: the token and its numbers; `id`, `logprob` … are at hand on the step itself too.
+    finish_reason: None, or on the last step "length", "eos" (the model ended the text) or "stop".
+    trace: the text that led to this token; its last position's logits are this step's logits.
+    beams: under beam search the whole search, the same on every step; else None.
+    """
+
+    index: int
+    sequence: int
+    choice: Choice
     finish_reason: str | None
     trace: Trace
+    beams: BeamTree | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> int:
+        """The token that was chosen."""
+        return self.choice.id
+
+    @property
+    def logprob(self) -> float:
+        """Its log-probability under the raw logits, in nats."""
+        return self.choice.logprob
+
+    @property
+    def probability(self) -> float:
+        """Its probability after all logits processors."""
+        return self.choice.probability
+
+    @property
+    def rank(self) -> int:
+        """1 if it has the largest raw logit."""
+        return self.choice.rank
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The tokens that could have been chosen instead."""
+        return self.choice.alternatives
 
 
 @dataclass(frozen=True)
@@ -71,16 +115,8 @@ class Continuation:
         return cls(ids, decode(gpt2, ids), logprobs, steps[-1].finish_reason if steps else None)
 
 
-def describe_step(
-    index: int,
-    sequence: int,
-    chosen: int,
-    logits: Tensor,
-    scores: Tensor,
-    finish_reason: str | None,
-    trace: Trace,
-) -> Step:
-    """Read all numbers of a step off its logits and final scores, (vocab_size,) each."""
+def describe(chosen: int, logits: Tensor, scores: Tensor) -> Choice:
+    """Read a token's numbers off the logits and the final scores, (vocab_size,) each."""
     logprobs, probabilities = logits.log_softmax(-1), scores.softmax(-1)
     raw = logits.topk(ALTERNATIVES).indices
     final = probabilities.topk(ALTERNATIVES)
@@ -96,14 +132,24 @@ def describe_step(
             strict=True,
         )
     )
-    return Step(
-        index=index,
-        sequence=sequence,
+    return Choice(
         id=chosen,
         logprob=float(logprobs[chosen]),
         probability=float(probabilities[chosen]),
         rank=int((logits > logits[chosen]).sum()) + 1,
+        entropy_bits=float(special.entr(logprobs.exp()).sum()) / log(2),
         alternatives=alternatives,
-        finish_reason=finish_reason,
-        trace=trace,
     )
+
+
+def describe_text(trace: Trace, start: int, stages: Sequence[Stage] = ()) -> Iterator[Choice]:
+    """The numbers of a text's tokens from position `start` (1 or more), read off its trace.
+
+    Without stages they are the model's own: what it thought of each token before it came.
+    """
+    ids = trace.ids[None].to(trace.hidden.device)
+    for first in range(start, len(trace), POSITIONS_AT_ONCE):
+        last = min(first + POSITIONS_AT_ONCE, len(trace))
+        for position, logits in enumerate(trace.all_logits(first - 1, last - 1), first):
+            scores = final_scores(stages, ids[:, :position], logits[None])[0]
+            yield describe(int(trace.ids[position]), logits, scores)

@@ -60,6 +60,11 @@ class Trace:
         return self.gpt2.model.lm_head(self.hidden[-1][self.position(position)]).float()
 
     @torch.no_grad()
+    def all_logits(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Logits behind the positions from `start` up to `stop`: (stop - start, vocab_size)."""
+        return self.gpt2.model.lm_head(self.hidden[-1][start:stop]).float()
+
+    @torch.no_grad()
     def attention(self, layer: int) -> Tensor:
         """Attention weights of one layer: (n_head, query, key), rows sum to 1.
 

@@ -8,6 +8,9 @@ one of the shape of OpenAI's GPT-2 small (124 M parameters), which --quick leave
 
 import argparse
 import io
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,15 +18,20 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median as median_of
+from urllib.parse import urlencode
 
 import torch
 from app_process import free_port
+from playwright.sync_api import expect, sync_playwright
 from torch.utils.benchmark import Timer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
 from gpt2lab import Decoding, attention, generate, load_model, next_token, trace_ids
 from gpt2lab.inspections.attention import figure
 from gpt2lab.models import Gpt2
+from gpt2lab.ui.page import build_page
+from gpt2lab.ui.serving import launch_arguments
 from gpt2lab.ui.traces import Traces
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +91,15 @@ def measure(gpt2: Gpt2) -> None:
     ours = median(lambda: list(generate(gpt2, prompt, decoding)))
     report("100 tokens, with every number of every step", ours, plain)
     print(f"  {'tokens per second':<58}{100 / ours:10.0f}")
+    simple = Decoding(max_new_tokens=100)
+    count = len(list(generate(gpt2, prompt, simple)))
+    rate = count / median(lambda: list(generate(gpt2, prompt, simple)))
+    print(f"  {'tokens per second, with the default settings':<58}{rate:10.0f}")
+
+    rate = through_the_page(gpt2, gpt2.tokenizer.decode(prompt), decoding)
+    if rate:
+        report("  the same streamed through the page", 100 / rate, plain)
+        report("  which costs, beside iterating the generator", 100 / rate - ours, ours)
 
     full = (prompt * gpt2.n_positions)[: gpt2.n_positions]
     full_ids = torch.tensor([full])
@@ -100,6 +117,36 @@ def measure(gpt2: Gpt2) -> None:
     traces.trace(gpt2, full[:-1])
     report("  then one token more", median(lambda: trace.prefix(len(full) - 1).extended(full[-1:])))
     report("  then the same text again", median(lambda: traces.trace(gpt2, full[:-1])))
+
+
+def through_the_page(gpt2: Gpt2, text: str, decoding: Decoding) -> float:
+    """Median tokens per second of a generation that a visitor's browser draws; 0 without one."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    if not chromium:
+        print("  (Chromium is not installed, so the page is not measured)")
+        return 0.0
+    page = build_page(gpt2)
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_arguments()
+    )
+    settings = {"text": text, "seed": decoding.seed, **decoding.generate_arguments()}
+    settings.pop("do_sample")
+    rates = []
+    with sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        visit = browser.new_page()
+        visit.goto(f"{url}?{urlencode(settings)}")
+        status = visit.locator("#status")
+        for button in ["#generate", *["#retry"] * 4]:
+            visit.wait_for_timeout(2000)  # What follows a generation shall not be measured.
+            visit.locator(button).click()
+            expect(status).not_to_contain_text("ended because")
+            expect(status).to_contain_text("ended because", timeout=600_000)
+            rates.append(float(re.findall(r"(\d+) per second", status.text_content() or "")[0]))
+        browser.close()
+    page.close(verbose=False)
+    return median_of(rates[1:])
 
 
 def main() -> None:

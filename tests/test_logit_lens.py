@@ -71,7 +71,8 @@ def test_ranks_and_divergences_are_those_of_the_definition(gpt2, position):
     assert np.all(result.kl_to_final_bits[:-1] > 0)
     for layer, row in enumerate(result.logits):
         assert result.final_ranks[layer] == (row > row[result.final_id]).sum() + 1
-        np.testing.assert_allclose(result.probabilities(layer), p[layer], rtol=0, atol=VALUES)
+        # Torch sums 50,257 float32 numbers, so against float64 it is right to about 2e-5 of them.
+        np.testing.assert_allclose(result.probabilities(layer), p[layer], rtol=3e-5, atol=VALUES)
 
 
 def test_the_divergence_is_the_extra_code_length_under_the_layer(random_gpt2):

@@ -4,18 +4,22 @@ import ast
 import contextlib
 import io
 import json
+import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from prompts import HOSTILE, PROMPTS
+from transformers import set_seed
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import generate
 from gpt2lab.models import load_model
-from gpt2lab.snippets import generation, preamble
+from gpt2lab.snippets import call, generation, preamble
 from gpt2lab.tokens import encode, prompt_ids
+from gpt2lab.ui.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 LONGEST = 18
@@ -137,3 +141,75 @@ def test_a_folders_own_sampling_defaults_are_left_out_of_the_snippet_too(random_
     decoding = Decoding(max_new_tokens=8, num_return_sequences=2)
     code = generation(gpt2, [8888], decoding)
     assert run(code)["sequences"].tolist() == sequences_of(gpt2, [8888], decoding)
+
+
+# --- the call in one line ------------------------------------------------------------------------
+
+
+def called(gpt2, ids: list[int], line: str) -> list[list[int]]:
+    """What the line returns to somebody who has loaded model and tokenizer and has the ids."""
+    names = {
+        "ids": torch.tensor([ids]),
+        "model": gpt2.model,
+        "tokenizer": gpt2.tokenizer,
+        "set_seed": set_seed,
+    }
+    *before, last = ast.parse(line).body
+    exec(compile(ast.Module(before, []), "line", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "line", "eval"), names).tolist()
+
+
+def random_settings(number: int) -> dict:
+    """Settings of one kind or another, quick enough to try many of them."""
+    draw = random.Random(number)
+    strategy = draw.choice(["greedy", "sample", "beam"])
+    settings = {"strategy": strategy, "seed": draw.randrange(2**32)}
+    settings[draw.choice(["max_new_tokens", "max_length"])] = draw.randint(15, 25)
+    if strategy == "beam":
+        settings["num_beams"] = draw.randint(2, 4)
+    if strategy != "greedy":
+        settings["num_return_sequences"] = draw.randint(1, 2)
+    others = {
+        "min_new_tokens": draw.randint(1, 3),
+        "temperature": draw.uniform(0.3, 2.0),
+        "top_k": draw.randint(0, 60),
+        "top_p": draw.uniform(0.3, 1.0),
+        "min_p": draw.uniform(0.0, 0.2),
+        "typical_p": draw.uniform(0.3, 1.0),
+        "repetition_penalty": draw.uniform(0.8, 1.5),
+        "no_repeat_ngram_size": draw.randint(1, 3),
+        "stop": tuple(draw.sample(["e", "'\n\"", "\\", "ing", "\u202e"], 2)),
+    }
+    chosen = draw.sample(sorted(others), draw.randint(0, 5))
+    return settings | {name: others[name] for name in chosen}
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        *(preset.decoding for preset in PRESETS.values() if preset.decoding.max_length),
+        *(
+            replace(preset.decoding, max_new_tokens=20)
+            for preset in PRESETS.values()
+            if not preset.decoding.max_length
+        ),
+        *(Decoding(**random_settings(number)) for number in range(24)),
+    ],
+    ids=call,
+)
+def test_the_line_is_the_very_call(random_gpt2, decoding):
+    ids = prompt_ids(random_gpt2, "The cat sat on the mat.")
+    line = call(decoding)
+    assert line.isprintable()
+    assert called(random_gpt2, ids, line) == sequences_of(random_gpt2, ids, decoding)
+
+
+def test_the_line_says_what_has_an_effect_and_no_more():
+    assert call(Decoding(top_k=5, max_length=50)) == (
+        "set_seed(42); model.generate(ids, do_sample=True, max_length=50, top_k=5)"
+    )
+    greedy = Decoding(strategy="greedy", temperature=0.3, stop=("User:", "\n"))
+    assert call(greedy) == (
+        "model.generate(ids, do_sample=False, max_new_tokens=40, "
+        "stop_strings=['User:', '\\n'], tokenizer=tokenizer)"
+    )

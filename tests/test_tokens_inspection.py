@@ -198,7 +198,7 @@ def test_every_text_draws_without_a_warning(random_gpt2, text):
 def test_every_token_of_the_vocabulary_can_be_drawn_and_none_looks_empty(random_gpt2):
     for start in range(0, random_gpt2.vocab_size, 128):
         ids = list(range(start, min(start + 128, random_gpt2.vocab_size)))
-        described = tokens._pieces(random_gpt2, ids)
+        described = tokens.id_pieces(random_gpt2, ids)
         for position in range(len(ids)):
             assert tokens._chip_text(described, position).strip()
 

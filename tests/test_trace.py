@@ -262,3 +262,18 @@ def test_a_text_cannot_be_extended_beyond_the_context(random_gpt2):
     assert len(trace.extended([464])) == 128
     with pytest.raises(Refusal, match="129 tokens, but random reads at most 128"):
         trace.extended([464, 464])
+
+
+# --- logits of many positions --------------------------------------------------------------------
+
+
+def test_logits_of_many_positions_are_those_of_each(gpt2, plain):
+    ids = encode(gpt2, PROMPTS["code"])
+    trace = trace_ids(gpt2, ids)
+    expected = forward(plain, ids).logits[0]
+    for start, stop in [(0, None), (0, 1), (2, 5), (len(ids) - 1, len(ids)), (3, None)]:
+        found = trace.all_logits(start, stop)
+        assert found.dtype == torch.float32
+        assert not found.requires_grad
+        torch.testing.assert_close(found, expected[start:stop], rtol=0, atol=LOGITS)
+    torch.testing.assert_close(trace.all_logits()[4], trace.logits(4), rtol=0, atol=LOGITS)
