@@ -3,10 +3,12 @@
 from gpt2lab.inspection import Inspection
 from gpt2lab.inspections import (
     attention,
+    attribution,
     hidden_states,
     logit_lens,
     next_token,
     parameters,
+    score,
     tokens,
     weight_tying,
 )
@@ -14,9 +16,11 @@ from gpt2lab.inspections import (
 INSPECTIONS: tuple[Inspection, ...] = (
     tokens.INSPECTION,
     next_token.INSPECTION,
+    score.INSPECTION,
     attention.INSPECTION,
     hidden_states.INSPECTION,
     logit_lens.INSPECTION,
+    attribution.INSPECTION,
     parameters.INSPECTION,
     weight_tying.INSPECTION,
 )

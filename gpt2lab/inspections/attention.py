@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from gpt2lab.examples import heads
 from gpt2lab.figures import COLORMAP, new_figure, style, theme, token_ticks
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.refusal import checked_number
@@ -131,4 +132,5 @@ INSPECTION = Inspection(
         Control("layer", "layer", "counted from 0, the one nearest to the input"),
         Control("head", "head", "counted from 0"),
     ),
+    examples=heads,
 )

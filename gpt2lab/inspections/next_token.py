@@ -44,13 +44,15 @@ class NextToken:
     stages: (n_stages,) names; the first is "logits", the last holds what is drawn from.
     scores: (n_stages, vocab_size), float32; -inf for a token that was dropped.
     show: how many of the most probable tokens the figure, the table and the answer list.
-    tokens: vocabulary strings of the ids that are among them at any stage.
+    chosen: the token that follows in the text, always listed; None at the text's end.
+    tokens: vocabulary strings of the ids that are listed at any stage.
     """
 
     position: int
     stages: tuple[str, ...]
     scores: np.ndarray
     show: int
+    chosen: int | None
     tokens: dict[int, str]
 
     def probabilities(self, stage: int) -> np.ndarray:
@@ -69,6 +71,9 @@ class NextToken:
         """Ids from the highest score to the lowest, the lower id first among equals."""
         return _order(self.scores[stage])
 
+
+CHOSEN = "✓ "
+"""Before the token that really follows in the text."""
 
 LN_2 = float(np.log(2))
 
@@ -92,12 +97,16 @@ def next_token(
     stages = _stages(trace, position, decoding or Decoding(), prompt_length)
     every = [("logits", logits), *processed(stages, ids[None].to(logits.device), logits)]
     scores = torch.cat([scores for _, scores in every]).cpu().numpy()
+    chosen = int(trace.ids[position + 1]) if position + 1 < len(trace) else None
     listed = np.unique([_order(row)[:show] for row in scores]).tolist()
+    if chosen is not None and chosen not in listed:
+        listed.append(chosen)
     return NextToken(
         position=position,
         stages=tuple(name for name, _ in every),
         scores=scores,
         show=show,
+        chosen=chosen,
         tokens=dict(zip(listed, describe(trace.gpt2, listed).tokens, strict=True)),
     )
 
@@ -109,7 +118,10 @@ def _order(scores: np.ndarray) -> np.ndarray:
 def figure(result: NextToken, dark: bool = False) -> Figure:
     """One panel of bars per stage, the same tokens in each, so that one sees them come and go."""
     ids = _shown_ids(result)
-    names = [f"{label(text)}  {id}" for text, id in zip(_texts(result, ids), ids, strict=True)]
+    names = [
+        f"{CHOSEN * (id == result.chosen)}{label(text)}  {id}"
+        for text, id in zip(_texts(result, ids), ids, strict=True)
+    ]
     columns = min(3, len(result.stages))
     rows = -(-len(result.stages) // columns)
     height = 0.24 * len(names) + 0.8
@@ -140,7 +152,7 @@ def table(result: NextToken) -> Table:
     ranks = _ranks(result, 0)
     rows: tuple[tuple[str | float | int, ...], ...] = tuple(
         (
-            text,
+            f"{CHOSEN * (id == result.chosen)}{text}",
             id,
             int(ranks[id]),
             float(result.scores[0][id]),
@@ -231,10 +243,11 @@ def _arguments(stage: str, decoding: Decoding, prompt_length: str, eos: str) -> 
 
 
 def _shown_ids(result: NextToken) -> list[int]:
-    """Top tokens of the logits, and those of the last stage that are not among them."""
+    """Top tokens of the logits, those of the last stage, and the one that really follows."""
     first, last = (result.order(stage)[: result.show] for stage in (0, len(result.stages) - 1))
     kept = [id for id in last if np.isfinite(result.scores[-1][id])]
-    return [int(id) for id in dict.fromkeys([*first, *kept])]
+    chosen = [] if result.chosen is None else [result.chosen]
+    return [int(id) for id in dict.fromkeys([*first, *kept, *chosen])]
 
 
 def _others(result: NextToken, stage: int, ids: list[int]) -> float:

@@ -79,15 +79,16 @@ class TokenPieces:
 
 def token_pieces(trace: Trace) -> TokenPieces:
     """Tokens of the traced text."""
-    return _pieces(trace.gpt2, trace.ids.tolist())
+    return id_pieces(trace.gpt2, trace.ids.tolist())
 
 
 def text_pieces(gpt2: Gpt2, text: str) -> TokenPieces:
     """Tokens of any text: it may be empty, or longer than the model can read."""
-    return _pieces(gpt2, encode(gpt2, text))
+    return id_pieces(gpt2, encode(gpt2, text))
 
 
-def _pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
+def id_pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
+    """Tokens of any ids."""
     described = describe(gpt2, ids)
     return TokenPieces(
         text=gpt2.tokenizer.decode(ids, clean_up_tokenization_spaces=False),
@@ -108,7 +109,7 @@ def figure(result: TokenPieces, dark: bool = False) -> Figure:
         # Not in the middle of a character, if it began within the strip.
         shown = result.starts[MOST_CHIPS] or MOST_CHIPS
     groups = [range(one.start, min(one.stop, shown)) for one in result.groups if one.start < shown]
-    chips = [_chip(result, group) for group in groups]
+    chips = [chip(result, group, _ids_below(result, group)) for group in groups]
     size = sum(len(token_bytes(token)) for token in result.tokens)
     back = "the same" if result.round_trip else "other"
     head = Head(
@@ -128,10 +129,19 @@ def figure(result: TokenPieces, dark: bool = False) -> Figure:
     return strip(chips, head, legend, dark)
 
 
-def _chip(result: TokenPieces, group: range) -> Chip:
+def chip(
+    result: TokenPieces,
+    group: range,
+    below: tuple[str, ...],
+    shares: tuple[float | None, ...] = (),
+) -> Chip:
+    """The chip of one of the record's groups, with something below each of its tokens."""
     texts = tuple(_chip_text(result, position) for position in group)
-    ids = tuple(str(result.ids[position]) for position in group)
-    return Chip(group.start, texts, ids, _name(result, group))
+    return Chip(group.start, texts, below, _name(result, group), shares)
+
+
+def _ids_below(result: TokenPieces, group: range) -> tuple[str, ...]:
+    return tuple(str(result.ids[position]) for position in group)
 
 
 def _chip_text(result: TokenPieces, position: int) -> str:
