@@ -52,5 +52,7 @@ if __name__ == "__main__":
             share=chosen.share,
             **launch_arguments(),
         )
+    except KeyboardInterrupt:  # Ctrl-C while the server is still starting.
+        demo.close()
     except (OSError, OverflowError) as error:
         sys.exit(f"The page cannot be served ({error}) Choose another --port or --host.")

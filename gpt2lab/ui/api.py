@@ -78,7 +78,7 @@ def _inspection_answer(
         if inspection.of_model:
             return dict(inspection.answer(inspection.of_model(gpt2)))
         if inspection.of_text:
-            return dict(inspection.answer(inspection.of_text(gpt2, text)))
+            return dict(inspection.answer(inspection.of_text(gpt2, text, **values)))
         if inspection.uses_decoding:
             settings = {one.name: values.pop(one.name) for one in DECODING}
             values["decoding"] = _decoding(settings)

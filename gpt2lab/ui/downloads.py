@@ -8,11 +8,13 @@ import base64
 import csv
 import io
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import gradio as gr
+from matplotlib.figure import Figure
 
-from gpt2lab.inspection import Inspection
+from gpt2lab.inspection import Table
 from gpt2lab.ui.limits import MODEL_QUEUE
 
 FORMATS = ("png", "svg", "csv")
@@ -27,14 +29,30 @@ SAVE = """(file) => {
 }"""
 
 
-def build_downloads(inspection: Inspection, shown: gr.State) -> None:
+class Drawable(Protocol):
+    """What can be taken along: an inspection, and whatever else has a picture and a table."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+
+    @property
+    def figure(self) -> Callable[..., Figure]:
+        """From a record to its picture."""
+
+    @property
+    def table(self) -> Callable[[Any], Table]:
+        """From a record to its numbers."""
+
+
+def build_downloads(drawable: Drawable, shown: gr.State) -> None:
     """One button a format in the current layout; `shown` holds the record that is on screen."""
     file = gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="downloads"):
         for kind in FORMATS:
             button = gr.Button(f"{kind.upper()} ↓", size="sm", scale=0, min_width=80)
             button.click(
-                lambda result, kind=kind: packed(inspection, result, kind),
+                lambda result, kind=kind: packed(drawable, result, kind),
                 shown,
                 file,
                 show_progress="hidden",
@@ -43,22 +61,22 @@ def build_downloads(inspection: Inspection, shown: gr.State) -> None:
             ).success(None, file, None, js=SAVE, show_progress="hidden", api_visibility="private")
 
 
-def packed(inspection: Inspection, result: Any, kind: str) -> str:
+def packed(drawable: Drawable, result: Any, kind: str) -> str:
     """Name, type and base64 content of a file as JSON; "" if nothing has been drawn."""
     if result is None:
         return ""
-    content = base64.b64encode(contents(inspection, result, kind)).decode()
-    name = f"{inspection.name}.{kind}"
+    content = base64.b64encode(contents(drawable, result, kind)).decode()
+    name = f"{drawable.name}.{kind}"
     return json.dumps({"name": name, "type": TYPES[kind], "content": content})
 
 
-def contents(inspection: Inspection, result: Any, kind: str) -> bytes:
+def contents(drawable: Drawable, result: Any, kind: str) -> bytes:
     """Bytes of the figure ("png", "svg") or of the table ("csv") of a record."""
     if kind == "csv":
-        table = inspection.table(result)
+        table = drawable.table(result)
         text = io.StringIO()
         csv.writer(text).writerows([table.headers, *table.rows])
         return text.getvalue().encode()
     image = io.BytesIO()
-    inspection.figure(result).savefig(image, format=kind)
+    drawable.figure(result).savefig(image, format=kind)
     return image.getvalue()

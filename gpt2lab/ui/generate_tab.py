@@ -1,153 +1,261 @@
-"""The playground: a prompt goes in, the model's continuation streams into the transcript.
+"""The playground: you write, the model goes on, and every token is a door into the model.
 
-Each token is shown as soon as it is chosen. Stop ends the generation after the token at work and
-keeps what is there. The states of all steps go into the shared store of traces, so that the
-inspection tabs can show the answer without computing it again.
+The transcript is drawn by the browser, from a text of lines that only grows while tokens come. What
+the visitor does there (pick a token, branch off, edit) arrives as events; each is a move of
+`moves.py`, and most of them make the model write. Stop ends that after the token at work and keeps
+what is there. The states of all steps go into the shared store of traces, so that the inspection
+tabs can show the answer without computing it again.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypedDict
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any
 
 import gradio as gr
 
+from gpt2lab import chat
 from gpt2lab.decoding import Decoding
 from gpt2lab.models import Gpt2
 from gpt2lab.snippets import generation
-from gpt2lab.step import Continuation, Step
-from gpt2lab.tokens import prompt_ids
-from gpt2lab.ui.limits import MODEL_QUEUE, sentences
-from gpt2lab.ui.session import ANSWER, PROMPT, Run
+from gpt2lab.ui import moves
+from gpt2lab.ui.beam_panel import build_beam_panel
+from gpt2lab.ui.branches import build_branches, tree_lines
+from gpt2lab.ui.growing import Growing, drawn
+from gpt2lab.ui.limits import MODEL_QUEUE, QUIET, sentences
+from gpt2lab.ui.moves import Move
+from gpt2lab.ui.session import CHAT, CONTINUE, Session, Writer
 from gpt2lab.ui.sidebar import Sidebar
-from gpt2lab.ui.streaming import written
+from gpt2lab.ui.token_strip import build_transcript
 from gpt2lab.ui.traces import Traces
+from gpt2lab.ui.writing import write
 
-EMPTY_PROMPT = "(nothing: GPT-2 starts from its beginning-of-text token, <|endoftext|>)"
-MOST_TURNS = 100
-"""Paragraphs that the transcript keeps; older ones scroll out of it."""
-
-ENDINGS = {
-    "length": "the length that was asked for is reached",
-    "eos": "the model ended the text with <|endoftext|>",
-    "stop": "a stop string appeared",
-}
-
-DRAWING = Path(__file__).parent / "assets" / "transcript.js"
-
-
-class Turn(TypedDict):
-    """A paragraph of the transcript; a note is not part of any text but says something about it."""
-
-    role: str
-    text: str
-    note: bool
+WITHOUT_SENT = """(sent, text) => {
+  const [gone] = JSON.parse(sent);
+  return text.startsWith(gone) ? text.slice(gone.length) : text;
+}"""
 
 
 @dataclass(frozen=True)
 class GenerateTab:
-    """What the page connects to other parts."""
+    """What the page connects to other parts.
 
-    run: gr.State
-    finished: gr.events.Dependency
+    writing: everything that a `Writer` is made of, after the session: box, mode, template.
+    changed: events after which the transcript, the active branch or the focus is another.
+    shown: transcript and branches, which show the session.
+    outputs: what `carried_out` gives values for.
+    """
+
+    session: gr.State
+    writing: tuple[gr.components.Component, ...]
+    shown: tuple[gr.components.Component, ...]
+    outputs: tuple[gr.components.Component, ...]
+    changed: tuple[gr.events.Dependency, ...]
+
+
+class Context:
+    """What every move needs, from the values of the page's components."""
+
+    def __init__(
+        self, model_named: Callable[[str], Gpt2], sidebar: Sidebar, values: Sequence[Any]
+    ) -> None:
+        session, text, mode, template, name, *settings = values
+        self.session: Session = session
+        self.writer = Writer(text, mode, template)
+        self.gpt2 = model_named(name)
+        self.decoding: Decoding = sidebar.decoding(settings)
 
 
 def build_generate_tab(
     prompt: gr.Textbox,
+    examples: gr.Dropdown,
+    seen: gr.HTML,
     send: gr.Button,
     stop: gr.Button,
-    source: gr.Radio,
     model: gr.Dropdown,
     sidebar: Sidebar,
     model_named: Callable[[str], Gpt2],
     traces: Traces,
 ) -> GenerateTab:
-    """Lay out the transcript and connect the buttons."""
-    transcript = gr.HTML(
-        [],
-        html_template='<div class="turns" role="log" aria-label="Transcript"></div>',
-        js_on_load=DRAWING.read_text(),
-        elem_id="transcript",
-    )
-    turns = gr.State([])
+    """Lay out the transcript and connect what can be done with it."""
     with gr.Row():
+        mode = gr.Radio(
+            [("Continue: the model goes on with the text", CONTINUE), ("Chat", CHAT)],
+            value=CONTINUE,
+            show_label=False,
+            container=False,
+            scale=3,
+            elem_id="mode",
+        )
+        examples.render()
+        template = gr.Textbox(
+            chat.TEMPLATE,
+            label="Chat template",
+            info="what the model reads of a line of yours; the answer stops at your next line",
+            lines=2,
+            scale=2,
+            visible=False,
+            elem_id="template",
+        )
+    mode.change(lambda chosen: gr.update(visible=chosen == CHAT), mode, template, **QUIET)
+    transcript = build_transcript()
+    with gr.Row(elem_id="moves"):
         status = gr.Markdown("", elem_id="status")
-        clear = gr.Button("Clear", size="sm", scale=0, min_width=80)
+        again, anew, back, more, clear = (
+            gr.Button(name, size="sm", scale=0, min_width=80, elem_id=id)
+            for name, id in (
+                ("Retry", "retry"),
+                ("New seed", "retry-new"),
+                ("Undo", "undo"),
+                ("Continue", "continue"),
+                ("Clear", "clear"),
+            )
+        )
+    seen.render()
+    branches = build_branches()
+    session, beams = gr.State(Session()), gr.State(None)
+    build_beam_panel(beams, model_named)
     with gr.Accordion("Run this yourself", open=False):
         code = gr.Code(
             language="python",
             interactive=False,
             buttons=["copy"],
-            label="the same with transformers",
+            label="the last answer with transformers",
         )
-    run = gr.State(None)
+    inputs = [session, prompt, mode, template, model, *sidebar.controls]
+    seed = sidebar.controls[sidebar.names.index("seed")]
+    sent = gr.Textbox(visible="hidden")
+    # What was typed on since it was sent stays in the box.
+    sent.change(None, [sent, prompt], prompt, js=WITHOUT_SENT, queue=False, **QUIET)
+    outputs = [transcript, branches, session, sent, status, code, beams, seed]
 
-    def write(
-        earlier: list[Turn], text: str, name: str, *values: Any
-    ) -> Iterator[tuple[list[Turn], list[Turn], Run, str, Any]]:
+    def chosen(event: gr.EventData, here: Context) -> Move:
+        """The move that a button, the box or the transcript asks for."""
+        if by(event, again) or by(event, anew):
+            return moves.retry(here.session, here.writer, here.decoding, by(event, anew))
+        if by(event, transcript):
+            move = moves.edit if said(event).get("action") == "edit" else moves.branch
+            return move(here.gpt2, here.session, here.writer, here.decoding, said(event))
+        return moves.send(here.gpt2, here.session, here.writer, here.decoding)
+
+    def writing(event: gr.EventData, *values: Any) -> Iterator[list[Any]]:
+        if by(event, more):
+            values = (values[0], "", *values[2:])  # What is typed stays in the box.
         with sentences(for_page=True):
-            gpt2, decoding = model_named(name), sidebar.decoding(values)
-            ids = prompt_ids(gpt2, text)
-            snippet: Any = generation(gpt2, ids, decoding)
-            for written, run, line in _stream(gpt2, text, ids, decoding, traces):
-                both = [*earlier, *written][-MOST_TURNS:]
-                yield both, both, run, line, snippet
-                snippet = gr.skip()
+            here = Context(model_named, sidebar, values)
+            if said(event).get("action") == "numbers":
+                there = moves.with_numbers(here.gpt2, here.session, said(event), traces)
+                yield [*drawn(here.gpt2, there), there, *[gr.skip()] * 5]
+                return
+            yield from carried_out(
+                here.gpt2, chosen(event, here), traces, here.writer.chat_template
+            )
 
-    def stopped(run: Run | None, line: str) -> str:
-        return line if run is None or run.finished else f"{line}; stopped, what is there stays."
+    def undoing(*values: Any) -> list[Any]:
+        with sentences(for_page=True):
+            here = Context(model_named, sidebar, values)
+            move = moves.undo(here.session, here.writer, here.decoding)
+            there = Session(move.transcript)
+            box = gr.skip() if move.box is None else move.box
+            return [*drawn(here.gpt2, there), there, "", box]
 
-    def look_into_answer(run: Run | None) -> Any:
-        return gr.update(value=ANSWER, interactive=True) if run and run.answer else gr.skip()
+    def going(event: gr.EventData, session: Session, name: str) -> tuple[Any, ...]:
+        with sentences(for_page=True):
+            there = moves.go_to(session, said(event))
+            return *drawn(model_named(name), there), there
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    def stopping(session: Session, line: str, name: str) -> tuple[Any, ...]:
+        return *drawn(model_named(name), session), _stopped(session, line)
+
+    def picking(event: gr.EventData, session: Session) -> Session:
+        with sentences(for_page=True):
+            return Session(session.transcript, moves.checked_focus(session, said(event)))
+
+    # All of them are one event, so that in one page nothing writes while something writes.
+    buttons = [again.click, anew.click, more.click]
     started = gr.on(
-        [send.click, prompt.submit],
-        write,
-        [turns, prompt, model, *sidebar.controls],
-        [transcript, turns, run, status, code],
-        **quiet,
+        [send.click, prompt.submit, *buttons, transcript.submit],
+        writing,
+        inputs,
+        outputs,
+        trigger_mode="once",
+        **QUIET,
         **MODEL_QUEUE,
     )
-    finished = started.success(look_into_answer, run, source, **quiet)
-    # The last words of the stream may still be on their way when the cancelling is done, so what
-    # Stop has to say comes in a second event, after them.
-    stop.click(None, None, None, cancels=[started], queue=False, api_visibility="private").then(
-        stopped, [run, status], status, **quiet
-    ).then(look_into_answer, run, source, **quiet)
-    clear.click(
-        lambda: ([], [], None, "", "", gr.update(value=PROMPT, interactive=False)),
-        None,
-        [transcript, turns, run, status, code, source],
-        **quiet,
-    )
-    return GenerateTab(run, finished)
+
+    def stopped_by(click: Any) -> gr.events.Dependency:
+        # The last words of the stream may still be on their way when the cancelling is done, so
+        # what follows it comes in a second event, after them.
+        return click(None, None, None, cancels=[started], queue=False, api_visibility="private")
+
+    drawing = [transcript, branches, session]
+    changed = [
+        started,
+        stopped_by(stop.click).then(
+            stopping, [session, status, model], [transcript, branches, status], **QUIET
+        ),
+        stopped_by(back.click).then(
+            undoing, inputs, [*drawing, status, prompt], **QUIET, **MODEL_QUEUE
+        ),
+        stopped_by(clear.click).then(
+            lambda: ("", tree_lines(Session().transcript), Session(), "", "", None),
+            None,
+            [*drawing, status, code, beams],
+            **QUIET,
+        ),
+        gr.on([transcript.input, branches.select], going, [session, model], drawing, **QUIET),
+        transcript.select(picking, session, session, **QUIET),
+    ]
+    writer = (prompt, mode, template)
+    return GenerateTab(session, writer, (transcript, branches), tuple(outputs), tuple(changed))
 
 
-def _stream(
-    gpt2: Gpt2, text: str, ids: list[int], decoding: Decoding, traces: Traces
-) -> Iterator[tuple[list[Turn], Run, str]]:
-    """Yield this generation's turns, the run and a line of status as the tokens come."""
-    asked: Turn = {"role": "you", "text": text or EMPTY_PROMPT, "note": not text}
-    run = Run(gpt2.name, decoding, tuple(ids), (), finished=False)
-    yield [asked], run, f"{gpt2.name} reads {len(ids):,} tokens"
-    first: list[Step] = []
-    try:
-        for progress in written(gpt2, ids, decoding):
-            first = progress.sequences[0]
-            rate = progress.count / max(progress.seconds, 1e-6)
-            line = f"{gpt2.name}: {progress.count:,} tokens, {rate:.0f} per second"
-            if progress.finished:
-                reasons = [one[-1].finish_reason or "" for one in progress.sequences]
-                said = dict.fromkeys(ENDINGS[reason] for reason in reasons)
-                line += f"; ended because {', or '.join(said)}."
-            answers: list[Turn] = [
-                {"role": gpt2.name, "text": Continuation.of(gpt2, steps).text, "note": False}
-                for steps in progress.sequences
-            ]
-            answer = tuple(step.id for step in first)
-            run = replace(run, answer=answer, finished=progress.finished)
-            yield [asked, *answers], run, line
-    finally:
-        if first:
-            traces.add(first[-1].trace)
+def by(event: gr.EventData, component: gr.components.Component) -> bool:
+    """Whether the event comes from this component, of which each session has a copy."""
+    return event.target is not None and event.target.elem_id == component.elem_id
+
+
+def said(event: gr.EventData) -> Mapping[str, Any]:
+    """What the browser says about an event."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def carried_out(
+    gpt2: Gpt2, move: Move, traces: Traces, template: str | None
+) -> Iterator[list[Any]]:
+    """Carry a move out; in a chat with that template.
+
+    Yields values for transcript, branches, session, what was sent, status, code, beams and seed.
+    """
+    skip = gr.skip()
+    # The time makes it another value each time, even where the same text is sent again.
+    sent = json.dumps([move.sent, time_ns()]) if move.sent else skip
+    if move.place is None:
+        session = Session(move.transcript)
+        yield [*drawn(gpt2, session), session, sent, "", skip, None, skip]
+        return
+    lines: Growing | None = None
+    snippet: Any = skip
+    tree: Any = skip
+    for draft in write(gpt2, move.transcript, move.place, move.decoding, traces, template):
+        session = Session(draft.transcript)
+        seed = skip
+        if lines is None:
+            lines = Growing(gpt2, draft.transcript, draft.first)
+            snippet = generation(gpt2, draft.prompt, move.decoding)
+            tree, seed = tree_lines(draft.transcript, gpt2), move.decoding.seed
+        if draft.finished:
+            tree = tree_lines(draft.transcript, gpt2)
+        count = move.decoding.num_return_sequences
+        value = lines.grown(draft.transcript, count, draft.finished)
+        yield [value, tree, session, sent, draft.status, snippet, draft.beams, seed]
+        sent = snippet = tree = skip
+
+
+def _stopped(session: Session, line: str) -> str:
+    active = session.transcript.active
+    writing = None if active is None else session.transcript.passages[active].writing
+    if writing is None or writing.finish_reason or not line or "stopped" in line:
+        return line
+    return f"{line}; stopped, what is there stays."

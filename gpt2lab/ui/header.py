@@ -54,7 +54,7 @@ def build_header(
             gr.Warning(html.escape(str(reason), quote=False))
             return _who(default), default.name
 
-    model.input(
+    model.change(
         switch, model, [who, model], show_progress="hidden", api_visibility="private", **MODEL_QUEUE
     )
     if download:
@@ -80,8 +80,12 @@ def build_header(
 
 
 def _who(gpt2: Gpt2) -> str:
-    # A folder may have any name; here it is text, not Markdown.
-    return "**gpt2lab** — " + re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", gpt2.description)
+    return f"**gpt2lab** — {plain(gpt2.description)}"
+
+
+def plain(text: str) -> str:
+    """Any text as Markdown that shows just that text: a folder's name, a token."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", text)
 
 
 def _ready(default: Gpt2) -> list[str]:

@@ -14,9 +14,12 @@ import gradio as gr
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal
+from gpt2lab.tokens import describe
 from gpt2lab.ui.downloads import build_downloads
+from gpt2lab.ui.examples import example_choice
+from gpt2lab.ui.header import plain
 from gpt2lab.ui.limits import MODEL_QUEUE
-from gpt2lab.ui.session import PROMPT, Run, Subject, subject
+from gpt2lab.ui.session import Session, Subject, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar
 from gpt2lab.ui.traces import Traces
 
@@ -32,9 +35,11 @@ WITH_DARK = "(...values) => [document.body.classList.contains('dark'), ...values
 
 @dataclass(frozen=True)
 class InspectionTab:
-    """What the page connects to: the controls whose bounds depend on the model."""
+    """What the page connects to: the controls, and the choice of examples if there is one."""
 
-    model_controls: tuple[tuple[Control, gr.components.FormComponent], ...]
+    inspection: Inspection
+    controls: tuple[tuple[Control, gr.components.FormComponent], ...]
+    choice: gr.Dropdown | None
 
 
 def build_inspection_tab(
@@ -47,11 +52,12 @@ def build_inspection_tab(
 ) -> InspectionTab:
     """Lay out one inspection in the current Tabs.
 
-    `subject_inputs` are the page's model, prompt, source and run: what is looked at.
+    `subject_inputs` are the page's model, session, box, mode and template: what is looked at.
     """
-    with gr.Tab(inspection.title, id=inspection.name) as tab:
+    with gr.Tab(inspection.title, id=inspection.name, elem_id=f"tab-{inspection.name}") as tab:
         with gr.Accordion("The idea", open=False):
             gr.Markdown(inspection.idea, latex_delimiters=FORMULAS, elem_classes="idea")
+        choice = example_choice(inspection.examples(gpt2)) if inspection.examples else None
         with gr.Row():
             controls = [_component(control, gpt2) for control in inspection.controls]
         note = gr.Markdown(elem_classes="note")
@@ -79,23 +85,30 @@ def build_inspection_tab(
     names = [control.name for control in inspection.controls]
 
     def draw(
-        dark: bool, before: Any, name: str, prompt: str, source: str, run: Run | None, *values: Any
+        dark: bool,
+        before: Any,
+        name: str,
+        session: Session,
+        text: str,
+        mode: str,
+        template: str,
+        *values: Any,
     ) -> tuple[Any, ...]:
-        inputs = (dark, name, prompt, source, run, values)
+        inputs = (dark, name, session, text, mode, template, values)
         if inputs == before:
             return (gr.skip(),) * 7
         try:
             gpt2 = model_named(name)
             arguments = dict(zip(names, values[: len(names)], strict=True))
-            looked_at = subject(gpt2, prompt, source, run)
+            looked_at = subject(gpt2, session, Writer(text, mode, template))
             if inspection.uses_decoding:
                 arguments["decoding"] = sidebar.decoding(values[len(names) :])
                 arguments["prompt_length"] = looked_at.prompt_length
             trace = traces.trace(gpt2, looked_at.ids)
             result = inspection.compute(trace, **arguments)
-            empty = source == PROMPT and not prompt
+            empty = not text and session.transcript.active is None
             return (
-                "" if inspection.of_model else _note(gpt2, looked_at, empty),
+                "" if inspection.of_model else _note(gpt2, session, looked_at, empty),
                 gr.update(visible=False),
                 inspection.figure(result, dark=dark),
                 _rounded(inspection.table(result)),
@@ -121,14 +134,22 @@ def build_inspection_tab(
     changes = [control.change for control in controls]
     if changes:
         gr.on(changes, None, None, None, js=PRESS_REDRAW, api_visibility="private")
-    pairs = zip(inspection.controls, controls, strict=True)
-    of_model = tuple(pair for pair in pairs if pair[0].kind in {"layer", "head"})
-    return InspectionTab(of_model)
+    pairs = tuple(zip(inspection.controls, controls, strict=True))
+    return InspectionTab(inspection, pairs, choice)
 
 
-def _note(gpt2: Gpt2, looked_at: Subject, empty: bool) -> str:
-    """A line about the text: its length, what an empty one means, how exact the numbers are."""
+def _note(gpt2: Gpt2, session: Session, looked_at: Subject, empty: bool) -> str:
+    """A line about the text: which part of it, what an empty one means, how exact numbers are."""
     note = f"{len(looked_at.ids):,} of at most {gpt2.n_positions:,} tokens"
+    if looked_at.dropped:
+        note += f"; the {looked_at.dropped:,} before them do not fit into the context"
+    if session.focus is not None:
+        passage = session.transcript.passages[session.focus.passage]
+        token = describe(gpt2, [passage.ids[session.focus.offset]]).shown[0]
+        whose = "your text" if passage.writing is None else f"what {passage.writing.model} wrote"
+        first = session.focus.offset == 0 and passage.parent is None
+        behind = "the first of the text" if first else f"behind position {looked_at.position}"
+        note += f". Picked: token {session.focus.offset + 1} of {whose}, {plain(token)}, {behind}"
     if empty:
         note = (
             "The prompt is empty, so GPT-2 starts from its beginning-of-text token, "

@@ -27,6 +27,8 @@ MAX_AT_ONCE = 4
 MAX_BODY_BYTES = 8 * 2**20
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": MAX_AT_ONCE}
 """Every event that computes with a model shares this queue."""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Events of the page that are no endpoints and cover nothing while they run."""
 
 
 def allowed(decoding: Decoding) -> Decoding:

@@ -1,31 +1,45 @@
-"""The page, put together: header, prompt, sidebar, and one tab for each thing to do or look at."""
+"""The page, put together: header, sidebar, the box, and a tab for each thing to do or look at."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from gpt2lab.examples import prompts
 from gpt2lab.hub import Download
 from gpt2lab.inspections import INSPECTIONS
 from gpt2lab.models import Gpt2
+from gpt2lab.refusal import Refusal
 from gpt2lab.ui.api import add_endpoints
+from gpt2lab.ui.carry import (
+    WITH_TAB,
+    build_carrying,
+    build_complaints,
+    connect_carrying,
+    document_of,
+)
+from gpt2lab.ui.document import to_json
+from gpt2lab.ui.examples import connect_examples, example_choice
 from gpt2lab.ui.generate_tab import GenerateTab, build_generate_tab
 from gpt2lab.ui.header import Header, build_header
 from gpt2lab.ui.inspection_tab import (
-    PRESS_REDRAW,
     InspectionTab,
     bounds,
     build_inspection_tab,
 )
-from gpt2lab.ui.limits import MAX_QUEUED, model_named
-from gpt2lab.ui.session import ANSWER, PROMPT
+from gpt2lab.ui.limits import MAX_QUEUED, MODEL_QUEUE, QUIET, model_named
+from gpt2lab.ui.look_ahead import build_look_ahead, looked_ahead
+from gpt2lab.ui.opening import connect_opening
+from gpt2lab.ui.session import Session, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar, build_sidebar
 from gpt2lab.ui.traces import Traces
 
 # What only the browser knows: which tab is in view, how wide the window is, whether it is dark.
+REDRAW_AND_LOOK = "() => { window.gpt2lab.redraw(); window.gpt2lab.lookAhead(); }"
+STORE = "(document) => window.gpt2lab.store(document)"
 PREPARE = (Path(__file__).parent / "assets" / "page.js").read_text()
-EXAMPLE = "The old king said to his daughter,"
 
 
 def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
@@ -40,63 +54,157 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
             gr.Markdown("### Decoding\nhow the next token is chosen; names as in `generate`")
             sidebar = build_sidebar()
         header = build_header(default, named, download)
-        with gr.Row(equal_height=True):
-            prompt = gr.Textbox(
-                EXAMPLE,
-                label="Prompt",
-                info="Enter generates, Shift+Enter breaks the line",
-                lines=1,
-                max_lines=8,
-                scale=5,
-                min_width=260,
-                elem_id="prompt",
-            )
-            with gr.Column(scale=1, min_width=140):
-                send = gr.Button("Generate", variant="primary", elem_id="generate")
-                stop = gr.Button("Stop", variant="stop", elem_id="stop")
-        source = gr.Radio(
-            [PROMPT, ANSWER],
-            value=PROMPT,
-            label="The tabs look into",
-            interactive=False,
-            elem_id="source",
+        prompt = gr.Textbox(
+            prompts(default)[0].text,
+            label="Prompt",
+            info="Enter generates, Shift+Enter breaks the line, Esc stops",
+            placeholder="Write something; the model goes on from there.",
+            lines=1,
+            max_lines=8,
+            scale=5,
+            min_width=260,
+            elem_id="prompt",
+            render=False,
         )
-        with gr.Tabs():
-            with gr.Tab("Generate", id="generate"):
+        send = gr.Button("Generate", variant="primary", elem_id="generate", render=False)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", render=False)
+        peek, seen = build_look_ahead()
+        examples = example_choice(prompts(default), render=False)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
+                complaints = build_complaints()
                 generated = build_generate_tab(
-                    prompt, send, stop, source, header.model, sidebar, named, traces
+                    prompt, examples, seen, send, stop, header.model, sidebar, named, traces
                 )
-            looked_at = [header.model, prompt, source, generated.run]
-            tabs = [
+            looked_at = [header.model, generated.session, *generated.writing]
+            inspected = [
                 build_inspection_tab(one, looked_at, sidebar, default, named, traces)
                 for one in INSPECTIONS
             ]
-        _redraw_what_is_seen(prompt, source, header, sidebar, generated, tabs)
+        # Below all tabs, because a link says which of them is in view.
+        carrying = build_carrying()
+        connect_carrying(
+            carrying, sidebar, header.model, named, generated.session, generated.writing
+        )
+        with gr.Row(equal_height=False, elem_id="writer"):
+            prompt.render()
+            with gr.Column(scale=1, min_width=140, elem_id="writer-buttons"):
+                send.render()
+                stop.render()
+            with gr.Column(scale=2, min_width=200):
+                live = gr.Checkbox(True, label="Peek at the next token", elem_id="live")
+                peek.render()
+        opening = connect_opening(
+            page, PREPARE, carrying.load, complaints, tabs, header,
+            sidebar, generated, traces,
+        )  # fmt: skip
+        stop.click(None, None, None, cancels=list(opening), queue=False, **QUIET)
+        changed = (*generated.changed, *opening)
+        _look_ahead(live, (peek, seen), header, sidebar, generated, traces)
+        _redraw_what_is_seen(header, sidebar, generated, inspected, changed)
+        _connect_examples(examples, header, generated, inspected)
         add_endpoints(default, traces)
-        page.load(None, None, None, js=PREPARE, api_visibility="private")
     return page.queue(api_open=False, max_size=MAX_QUEUED)
 
 
+def _look_ahead(
+    live: gr.Checkbox,
+    shown: Sequence[gr.components.Component],
+    header: Header,
+    sidebar: Sidebar,
+    generated: GenerateTab,
+    traces: Traces,
+) -> None:
+    """Say what the model would read and write next, and store it all, whenever it is another."""
+    # The browser presses it, when typing pauses and when something has changed.
+    ahead = gr.Button(visible="hidden", elem_id="look-ahead")
+    tab, stored = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+
+    def look(tab: str, live: bool, session: Session, name: str, *values: Any) -> list[Any]:
+        text, mode, template, *settings = values
+        gpt2 = header.named(name)
+        document = json.dumps(to_json(document_of(gpt2, sidebar, tab, session, values)))
+        try:
+            decoding = sidebar.decoding(settings)
+        except Refusal:  # The sidebar says what is wrong with its settings.
+            return [gr.skip(), gr.skip(), document]
+        writer = Writer(text, mode, template)
+        return [*looked_ahead(gpt2, session, writer, decoding, live, traces), document]
+
+    gr.on(
+        [ahead.click, live.change],
+        look,
+        [tab, live, generated.session, header.model, *generated.writing, *sidebar.controls],
+        [*shown, stored],
+        js=WITH_TAB,
+        trigger_mode="always_last",
+        **QUIET,
+        **MODEL_QUEUE,
+    ).success(None, stored, None, js=STORE, **QUIET)
+
+
+def _connect_examples(
+    prompts_choice: gr.Dropdown,
+    header: Header,
+    generated: GenerateTab,
+    tabs: Sequence[InspectionTab],
+) -> None:
+    """Let every choice of examples fill the box, and the controls of its tab."""
+    outputs = [generated.session, *generated.shown, generated.writing[0]]
+    for choice, examples, controls in [
+        (prompts_choice, prompts, ()),
+        *((one.choice, one.inspection.examples, one.controls) for one in tabs),
+    ]:
+        if choice is not None and examples is not None:
+            connect_examples(
+                choice, examples, controls, header, generated.session, outputs, REDRAW_AND_LOOK
+            )
+
+
 def _redraw_what_is_seen(
-    prompt: gr.Textbox,
-    source: gr.Radio,
     header: Header,
     sidebar: Sidebar,
     generated: GenerateTab,
     tabs: Sequence[InspectionTab],
+    changed: Sequence[gr.events.Dependency],
 ) -> None:
     """Ask the tab in view, and no other, to draw again when what it shows has changed."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    changes = [control.change for control in sidebar.controls]
-    gr.on([prompt.blur, source.change, *changes], None, None, None, js=PRESS_REDRAW, **quiet)
-    generated.finished.then(None, None, None, js=PRESS_REDRAW, **quiet)
+    prompt, mode, template = generated.writing
+    gr.on(
+        [prompt.blur, mode.change, template.blur, sidebar.line.change],
+        None,
+        None,
+        None,
+        js=REDRAW_AND_LOOK,
+        **QUIET,
+    )
+    positions = [
+        component
+        for one in tabs
+        for control, component in one.controls
+        if control.kind == "position"
+    ]
 
-    bounded = [pair for one in tabs for pair in one.model_controls]
+    def aim(session: Session, name: str, *values: Any) -> list[Any]:
+        """Set every tab to the token that was picked, or to the end of the text."""
+        try:
+            position = subject(header.named(name), session, Writer(*values)).position
+        except Refusal:
+            position = -1
+        return [position] * len(positions)
+
+    aimed_at = [generated.session, header.model, *generated.writing]
+    for one in changed:
+        one.then(aim, aimed_at, positions, queue=False, **QUIET).then(
+            None, None, None, js=REDRAW_AND_LOOK, **QUIET
+        )
+
+    bounded = [pair for one in tabs for pair in one.controls if pair[0].kind in {"layer", "head"}]
 
     def fit(name: str) -> list[Any]:
         gpt2 = header.named(name)
         return [gr.update(**bounds(control, gpt2), value=0) for control, _ in bounded]
 
     header.model.change(
-        fit, header.model, [component for _, component in bounded], queue=False, **quiet
-    ).then(None, None, None, js=PRESS_REDRAW, **quiet)
+        fit, header.model, [component for _, component in bounded], queue=False, **QUIET
+    ).then(None, None, None, js=REDRAW_AND_LOOK, **QUIET)

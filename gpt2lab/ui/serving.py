@@ -53,7 +53,7 @@ def launch_arguments() -> dict[str, Any]:
     """Arguments of `Blocks.launch` that hold wherever the app runs."""
     return {
         "theme": THEME,
-        "css_paths": [STYLES],
+        "css_paths": STYLES,
         "footer_links": ["api", "settings"],
         # Gradio would store every prompt and output in the browser, and delay each event by it.
         "run_history": False,

@@ -10,6 +10,8 @@ from gpt2lab.models import Gpt2
 from gpt2lab.step import Step
 
 SECONDS_PER_UPDATE = 0.03
+TOKENS_TO_DOUBLE = 200
+"""Tokens after which updates come half as often."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Progress:
     def finished(self) -> bool:
         """Whether all sequences have ended."""
         return all(steps and steps[-1].finish_reason for steps in self.sequences)
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second, in all sequences together."""
+        return self.count / max(self.seconds, 1e-6)
 
     @property
     def count(self) -> int:
@@ -39,6 +46,8 @@ def written(gpt2: Gpt2, ids: list[int], decoding: Decoding) -> Iterator[Progress
         sequences[step.sequence].append(step)
         now = time.monotonic()
         progress = Progress(sequences, now - began)
-        if progress.finished or now - shown >= SECONDS_PER_UPDATE:
+        # The browser compares the whole text at each update, so a long one comes less often.
+        pause = SECONDS_PER_UPDATE * (1 + progress.count / TOKENS_TO_DOUBLE)
+        if progress.finished or now - shown >= pause:
             shown = now
             yield progress

@@ -1,10 +1,10 @@
-"""The page's look: one built-in theme, one accent colour, one style sheet, no font from the net."""
+"""The page's look: one built-in theme, one accent colour, no font from the net."""
 
 from pathlib import Path
 
 import gradio as gr
 
-STYLES = Path(__file__).parent / "assets" / "page.css"
+STYLES = sorted((Path(__file__).parent / "assets").glob("*.css"))
 
 THEME = gr.themes.Base(
     primary_hue="indigo",

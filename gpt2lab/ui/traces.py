@@ -1,8 +1,8 @@
 """Traces that were computed, kept for whoever looks at the same text again.
 
 The store is bounded in bytes and shared by all sessions: it is keyed by the model and the token
-ids, so nobody can get at a text that they do not have. A text that continues a stored one is
-computed from where the stored one ends; one that a stored text continues is a view of it.
+ids, so nobody can get at a text that they do not have. A text that begins as a stored one is
+computed from where the two part; one that a stored text continues is a view of it.
 """
 
 from collections import OrderedDict
@@ -51,11 +51,22 @@ class Traces:
             for (owner, kept), trace in self._traces.items():
                 if owner is not gpt2:
                     continue
-                if kept[: len(wanted)] == wanted:
+                # Typing changes the last token; what stands before it need not be computed again.
+                common = _common(kept, wanted)
+                if common == len(wanted):
                     self._traces.move_to_end((owner, kept))
-                    return trace.prefix(len(wanted))
-                if len(kept) > longest and wanted[: len(kept)] == kept:
-                    longest, nearest = len(kept), trace
-        found = nearest.extended(wanted[longest:]) if nearest else trace_ids(gpt2, wanted)
+                    return trace.prefix(common)
+                if common > longest:
+                    longest, nearest = common, trace
+        if nearest is None:
+            found = trace_ids(gpt2, wanted)
+        else:
+            found = nearest.prefix(longest).extended(wanted[longest:])
         self.add(found)
         return found
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))

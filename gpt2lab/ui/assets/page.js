@@ -4,7 +4,51 @@
     const buttons = [...document.querySelectorAll("button.redraw")];
     buttons.find((one) => one.closest("[role=tabpanel]")?.checkVisibility())?.click();
   };
-  window.gpt2lab = { redraw };
+  const press = (id) => (document.querySelector(`#${id} button`) || document.getElementById(id))?.click();
+  const lookAhead = () => press("look-ahead");
+
+  // The name of the tab in view.
+  const tab = () => {
+    const panels = [...document.querySelectorAll("[role=tabpanel]")];
+    return panels.find((one) => one.checkVisibility())?.id.replace("tab-", "") || "generate";
+  };
+
+  // What is on screen is stored in this browser: in this tab of it, and for the next new one.
+  const STORED = "gpt2lab.document";
+  const store = (text) => {
+    try {
+      for (const storage of [sessionStorage, localStorage]) storage.setItem(STORED, text);
+    } catch {} // Storage may be full or forbidden; then a reload begins anew.
+  };
+  const stored = () => {
+    try {
+      return sessionStorage.getItem(STORED) || localStorage.getItem(STORED) || "";
+    } catch {
+      return "";
+    }
+  };
+
+  // The server knows the query of a link, the browser its host.
+  const copy = (link) => {
+    const whole = new URL(link, location.origin + location.pathname).href;
+    navigator.clipboard?.writeText(whole).catch(() => {}); // Else it is copied by hand.
+    return whole;
+  };
+  window.gpt2lab = { redraw, lookAhead, tab, store, copy };
+
+  // When typing pauses, look ahead: what would the model read, and write next?
+  const TYPING_PAUSES = 300; // milliseconds
+  let pause;
+  document.addEventListener("input", (event) => {
+    if (!event.target.closest("#prompt, #template")) return;
+    clearTimeout(pause);
+    pause = setTimeout(lookAhead, TYPING_PAUSES);
+  });
+
+  // Escape stops, wherever the cursor is.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.defaultPrevented) press("stop");
+  });
 
   // Pictures are drawn for light or dark; when the page changes its mind, they follow.
   let dark = document.body.classList.contains("dark");
@@ -18,4 +62,5 @@
 
   // On a phone the open sidebar would cover the whole page.
   if (window.innerWidth < 768) document.querySelector(".sidebar.open .toggle-button")?.click();
+  return [stored()];
 }
