@@ -13,6 +13,7 @@ from gpt2lab.ui.serving import launch_arguments
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
+from visits import open_page  # noqa: E402
 
 QUIET = (
     "--no-sandbox",
@@ -73,9 +74,7 @@ def watched(browser: Browser, url: str, request: pytest.FixtureRequest) -> Itera
     width = getattr(request, "param", 1300)
     context = browser.new_context(viewport={"width": width, "height": 1000})
     visitor = Watched(context.new_page())
-    visitor.page.goto(url)
-    visitor.page.locator("#generate").wait_for()
-    visitor.page.wait_for_timeout(500)
+    open_page(visitor.page, url)
     yield visitor
     assert visitor.hosts == {"127.0.0.1"}
     assert visitor.complaints == []

@@ -31,7 +31,7 @@ def test_the_header_shows_the_download_and_offers_the_switch(
         page.locator("#generate").click()
         expect(page.locator("#status")).to_contain_text("pocket: 40 tokens", timeout=WAIT)
         expect(page.locator("#download")).to_contain_text("gpt2 is ready", timeout=WAIT)
-        page.get_by_label("model").click()
+        page.get_by_role("combobox", name="model").click()
         page.get_by_role("option", name="gpt2").click()
         expect(page.locator("#who")).to_contain_text("gpt2 · 3 M parameters", timeout=WAIT)
         page.locator("#generate").click()

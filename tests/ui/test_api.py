@@ -25,9 +25,11 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "tokens": {},
     "parameters": {},
     "next_token": {"position": 2, "show": 3, "temperature": 0.7, "top_k": 5},
+    "score": {"window": 4, "stride": 2},
     "attention": {"layer": 2, "head": 3},
     "hidden_states": {},
     "logit_lens": {"position": 2, "show": 3},
+    "attribution": {"position": 2, "token": 464, "difference": "against the best other token"},
     "weight_tying": {"noise": 0.1},
 }
 
@@ -232,6 +234,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("next_token", {"text": "hi", "position": 7}, "position is 7"),
     ("next_token", {"text": "hi", "show": None}, "show is None"),
+    ("score", {"text": "hi", "stride": 1024}, "stride is 1024"),
+    ("score", {"text": "hi " * 9000, "stride": 9}, "please shorten the text"),
     ("attention", {"text": "hi", "layer": 3}, "layer is 3"),
     ("attention", {"text": "hi", "head": 1.5}, "head is 1.5"),
     ("logit_lens", {"text": "hi", "position": 7}, "position is 7"),

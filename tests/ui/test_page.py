@@ -11,11 +11,13 @@ from gpt2lab.decoding import Decoding
 from gpt2lab.inspections import INSPECTIONS
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal
+from gpt2lab.transcript import Passage, Transcript, Writing
 from gpt2lab.ui.header import _who
 from gpt2lab.ui.limits import MAX_AT_ONCE, MAX_QUEUED
 from gpt2lab.ui.page import build_page
-from gpt2lab.ui.session import ANSWER, PROMPT, Run, subject
+from gpt2lab.ui.session import Focus, Session, Writer, subject
 from gpt2lab.ui.sidebar import build_sidebar
+from gpt2lab.ui.traces import Traces
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +31,12 @@ def test_only_the_endpoints_are_public(page: gr.Blocks) -> None:
 
 
 def test_everything_that_computes_shares_one_bounded_queue(page: gr.Blocks) -> None:
-    names = {"write", "draw", "answer", "stream", *(one.name for one in INSPECTIONS), "generate"}
+    writing = {"writing", "undoing", "write_on"}
+    reading = {"draw", "look", "on_load", "on_file", "pack", "switch"}
+    names = writing | reading | {one.name for one in INSPECTIONS} | {"generate"}
     computing = [one for one in page.fns.values() if one.fn and one.fn.__name__ in names]
-    assert len(computing) >= 1 + 2 * len(INSPECTIONS)
+    assert {one.fn.__name__ for one in computing} == names
+    assert len(computing) >= len(writing) + len(reading) + 1 + 2 * len(INSPECTIONS)
     assert {one.concurrency_id for one in computing} == {"model"}
     assert {one.concurrency_limit for one in computing} == {MAX_AT_ONCE}
     assert page._queue.max_size == MAX_QUEUED
@@ -92,14 +97,49 @@ def test_a_number_out_of_bounds_is_refused_by_name() -> None:
         sidebar.decoding(list((values | {"top_k": -3}).values()))
 
 
-def test_the_subject_is_the_prompt_or_the_ids_of_the_answer(random_gpt2: Gpt2) -> None:
-    run = Run(random_gpt2.name, Decoding(), (1, 2), (3,), finished=True)
-    assert subject(random_gpt2, "!", PROMPT, run).ids == (0,)
-    with_answer = subject(random_gpt2, "!", ANSWER, run)
-    assert (with_answer.ids, with_answer.prompt_length) == ((1, 2, 3), 2)
-    begun = Run(random_gpt2.name, Decoding(), (1, 2), (), finished=False)
-    for without in (None, begun):
-        with pytest.raises(Refusal, match="no answer yet"):
-            subject(random_gpt2, "!", ANSWER, without)
-    with pytest.raises(Refusal, match="written by pocket"):
-        subject(random_gpt2, "!", ANSWER, Run("pocket", Decoding(), (1,), (2,), finished=True))
+def test_tabs_show_what_is_typed_behind_the_transcript_or_around_the_picked_token(
+    random_gpt2: Gpt2,
+) -> None:
+    writing = Writing("pocket", Decoding(), finish_reason="length")
+    transcript = Transcript().continued(Passage("you", (1, 2), '"#'))
+    transcript = transcript.continued(Passage("model", (3, 4), "$%", writing=writing))
+    typed = Writer("!")
+    # What is typed is looked into before anything is written, and behind what is written.
+    assert subject(random_gpt2, Session(), typed).ids == (0,)
+    assert subject(random_gpt2, Session(transcript.at(0)), typed).ids == (1, 2, 0)
+    whole = subject(random_gpt2, Session(transcript), typed)
+    assert (whole.ids, whole.prompt_length, whole.position) == ((1, 2, 3, 4, 0), 5, -1)
+    # A picked token is shown by its ids, with what was the prompt; whoever wrote it.
+    picked = subject(random_gpt2, Session(transcript, Focus(1, 1)), typed)
+    assert (picked.ids, picked.prompt_length, picked.position) == ((1, 2, 3, 4), 2, 2)
+    of_prompt = subject(random_gpt2, Session(transcript, Focus(0, 1)), typed)
+    assert (of_prompt.ids, of_prompt.position) == ((1, 2), 0)
+    # A branch is looked into without what it left.
+    branch = transcript.added(Passage("model", (5,), "&", parent=1, at=1, writing=writing))
+    assert subject(random_gpt2, Session(branch), typed).ids == (1, 2, 3, 5, 0)
+    with pytest.raises(Refusal, match="null character"):
+        subject(random_gpt2, Session(), Writer("\0"))
+
+
+def test_ids_that_another_model_has_and_this_one_does_not_are_refused(random_gpt2: Gpt2) -> None:
+    """The transcript of a model with a larger vocabulary, looked into with a smaller one."""
+    transcript = Transcript().continued(Passage("you", (1, 60_000), "?"))
+    looked_at = subject(random_gpt2, Session(transcript), Writer(""))
+    with pytest.raises(Refusal, match="A token id is 60000, but must be"):
+        Traces().trace(random_gpt2, looked_at.ids)
+
+
+def test_every_tab_is_told_of_the_picked_token(page: gr.Blocks) -> None:
+    """One event for whatever changes transcript or focus, and it fills every position control."""
+    positions = {
+        one._id
+        for one in page.blocks.values()
+        if isinstance(one, gr.Number) and one.label == "position"
+    }
+    aiming = [one for one in page.fns.values() if one.fn and one.fn.__name__ == "aim"]
+    assert len(positions) == sum(
+        control.kind == "position" for one in INSPECTIONS for control in one.controls
+    )
+    assert len(aiming) >= 8
+    for one in aiming:
+        assert {component._id for component in one.outputs} == positions

@@ -1,0 +1,168 @@
+"""What visitors do on the page, and what they read off it."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from playwright.sync_api import Locator, Page, expect
+
+WAIT = 60_000
+"""Milliseconds; a machine that is busy with other things is slow."""
+
+# The arrow keys lead from chip to chip, and the panel shows each: what is read is what is shown,
+# with the digits that stand behind the rounded numbers.
+READ_STRIP = """strip => {
+    const panel = document.querySelector("#transcript .details");
+    const press = (chip, key) =>
+        chip.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const chips = [...strip.querySelectorAll(".chip")];
+    const read = chips.map((chip, index) => {
+        press(chips[Math.max(0, index - 1)], index ? "ArrowRight" : "Home");
+        const facts = Object.fromEntries(
+            [...panel.querySelectorAll("dl div")].map(({ children: [name, value] }) =>
+                [name.textContent, value.title || value.textContent]));
+        const alternatives = [...panel.querySelectorAll("tr[data-id]")].map(({ dataset, cells }) =>
+            [dataset.id, cells[2].dataset.value, cells[3].dataset.value]);
+        return [facts, alternatives];
+    });
+    press(chips[0], "Escape");
+    return read;
+}"""
+
+
+@dataclass(frozen=True)
+class ShownToken:
+    """What the panel says about a token; alternatives: by id, raw and processed probability."""
+
+    id: int
+    logprob: float
+    raw: float
+    processed: float
+    rank: int
+    entropy_bits: float
+    alternatives: dict[int, tuple[float, float]]
+
+
+def link(url: str, **parameters: object) -> str:
+    """An address that opens the page with these settings and this text."""
+    return f"{url}/?{urlencode(parameters, doseq=True)}"
+
+
+def open_page(page: Page, address: str) -> None:
+    """Open an address and wait until it is all there: what the model sees comes last."""
+    page.set_default_timeout(WAIT)
+    page.goto(address)
+    expect(page.locator("#seen summary")).to_contain_text("tokens", timeout=WAIT)
+
+
+def write(page: Page, text: str) -> None:
+    page.locator("#prompt textarea").fill(text)
+
+
+def set_number(page: Page, label: str, value: int) -> None:
+    field = page.get_by_label(label, exact=False).and_(page.locator("input")).first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def turns(page: Page) -> Locator:
+    return page.locator("#transcript .turn")
+
+
+def finished(page: Page, count: int) -> None:
+    """Wait until there are so many turns and the model has ended the last one."""
+    expect(turns(page)).to_have_count(count, timeout=WAIT)
+    expect(page.locator("#status")).to_contain_text("ended because", timeout=WAIT)
+    expect(turns(page).last.locator(".facts")).to_contain_text("token", timeout=WAIT)
+
+
+def generate(page: Page) -> None:
+    """Send what is in the box, and wait for the answer."""
+    before = turns(page).count()
+    typed = page.locator("#prompt textarea").input_value()
+    page.locator("#generate").click()
+    finished(page, before + (2 if typed or not before else 1))
+
+
+def texts(page: Page) -> list[str]:
+    return [one.text_content() or "" for one in page.locator("#transcript .turn p").all()]
+
+
+def answers(page: Page) -> list[str]:
+    return [one.text_content() or "" for one in page.locator("#transcript .model .text").all()]
+
+
+def chips(page: Page, turn: int) -> Locator:
+    return turns(page).nth(turn).locator(".strip .chip")
+
+
+def chip_ids(page: Page, turn: int) -> list[int]:
+    return [int(one.get_attribute("data-id") or "") for one in chips(page, turn).all()]
+
+
+def shown_tokens(page: Page, turn: int) -> list[ShownToken]:
+    """Everything that the panel says about each token of a turn."""
+    shown = []
+    for facts, alternatives in turns(page).nth(turn).locator(".strip").evaluate(READ_STRIP):
+        shown.append(
+            ShownToken(
+                id=int(facts["id"]),
+                logprob=float(facts["log-probability"]),
+                raw=float(facts["raw probability"]),
+                processed=float(facts["processed"]),
+                rank=int(facts["rank"].replace(",", "")),
+                entropy_bits=float(facts["entropy"]),
+                alternatives={
+                    int(id): (float(raw), float(processed)) for id, raw, processed in alternatives
+                },
+            )
+        )
+    return shown
+
+
+def open_tab(page: Page, title: str) -> None:
+    tab = page.get_by_role("tab", name=title, exact=True)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown").get_by_text(title, exact=True).click()
+        return
+    tab.click()
+
+
+def visible_tab(page: Page) -> str:
+    """The title of the tab in view."""
+    return page.locator("[role=tab][aria-selected=true]").first.inner_text()
+
+
+def table_rows(page: Page) -> list[list[str]]:
+    """The table in view: its header, then its rows."""
+    grid = page.locator("[role=grid]:visible")
+    expect(grid).to_be_visible(timeout=WAIT)
+    rows: list[list[str]] = grid.evaluate(
+        "grid => [...grid.querySelectorAll('tr, [role=row]')]"
+        ".map(row => [...row.children].map(cell => cell.textContent.trim()))"
+    )
+    header = [re.sub(r"\s*⋮$", "", cell) for cell in rows[0]]
+    return [header, *rows[1:]]
+
+
+def copied_link(page: Page) -> str:
+    """Press Copy link and return it."""
+    field = page.locator("#link textarea")
+    if not page.locator("#copy-link").is_visible():
+        page.get_by_role("button", name="Take it with you").click()
+    before = field.input_value() if field.is_visible() else ""
+    page.locator("#copy-link").click()
+    expect(field).to_have_value(re.compile(r"^http.*\?"), timeout=WAIT)
+    if before:
+        expect(field).not_to_have_value(before, timeout=WAIT)
+    return field.input_value()
+
+
+def stored(page: Page, text: str) -> None:
+    """Wait until this browser has stored a document that contains this."""
+    page.wait_for_function(
+        "text => (localStorage.getItem('gpt2lab.document') || '').includes(text)",
+        arg=text,
+        timeout=WAIT,
+    )
