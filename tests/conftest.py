@@ -10,6 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from gpt2lab.models import Gpt2, load_model
 
+# The tests run in as many processes as there are cores at least (.pytest.ini).
+torch.set_num_threads(1)
+
 POCKET = Path(__file__).parent.parent / "gpt2lab" / "pocket"
 
 

@@ -189,19 +189,19 @@ def test_without_network_pocket_comes_at_once(home, small_pocket):
 
 
 def test_a_black_hole_holds_up_nobody(home, small_pocket, monkeypatch):
-    monkeypatch.setattr(hub, "REACH_SECONDS", 1.0)
+    monkeypatch.setattr(hub, "REACH_SECONDS", 3.0)
     with black_hole() as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         begin = time.monotonic()
         download = hub.start_download("gpt2")
         assert models.load_model("auto", device="cpu").name == "pocket"
         assert download.status().state == "connecting"
-        last = watch(download, seconds=5)[-1]
+        last = watch(download, seconds=10)[-1]
         assert last.state == "unavailable"
         assert "does not answer" in last.message
         with pytest.raises(Refusal, match="does not answer"):
             models.load_model("gpt2")
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < 16
 
 
 def test_a_name_server_that_never_answers_is_given_up(monkeypatch):

@@ -208,6 +208,8 @@ def test_the_focus_is_carried_into_the_tabs(visit: Visit, pocket: Gpt2) -> None:
     note = page.locator(".block.note:visible")
     expect(note).to_contain_text(f"position {position}.", timeout=WAIT)
     expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    listed = page.locator("[role=grid]:visible")
+    expect(listed).to_contain_text(str(token.id), timeout=WAIT)
     header, *rows = table_rows(page)
     (row,) = [dict(zip(header, row, strict=True)) for row in rows if row[1] == str(token.id)]
     assert float(row["p after logits"]) == pytest.approx(token.raw, abs=TOLERANCE)

@@ -123,8 +123,10 @@ def shown_tokens(page: Page, turn: int) -> list[ShownToken]:
 def open_tab(page: Page, title: str) -> None:
     tab = page.get_by_role("tab", name=title, exact=True)
     if not tab.is_visible():
-        page.locator(".overflow-menu > button").first.click()
-        page.locator(".overflow-dropdown").get_by_text(title, exact=True).click()
+        entry = page.locator(".overflow-dropdown").get_by_text(title, exact=True)
+        if not entry.is_visible():
+            page.locator(".overflow-menu > button").first.click()
+        entry.click()
         return
     tab.click()
 
