@@ -16,8 +16,8 @@ from gpt2lab.beam_tree import STEPS_SHOWN, BeamTree
 from gpt2lab.inspection import Table
 from gpt2lab.models import Gpt2
 from gpt2lab.ui.downloads import build_downloads
-from gpt2lab.ui.inspection_tab import WITH_DARK, _rounded
-from gpt2lab.ui.limits import MODEL_QUEUE, sentences
+from gpt2lab.ui.inspection_tab import WITH_DARK, rounded
+from gpt2lab.ui.limits import MODEL_QUEUE, QUIET, sentences
 
 # Not `visible`: when gradio shows a panel it shows all that is hidden inside as well.
 ABSENT = ["absent"]
@@ -85,25 +85,24 @@ def build_beam_panel(
             lines = ""
             if model_named:
                 lines = beam_tree.snippet(model_named(tree.model), tree.prompt, tree.decoding)
-            return [image, _rounded(beam_tree.table(tree)), lines, View(tree, first, dark)]
+            return [image, rounded(beam_tree.table(tree)), lines, View(tree, first, dark)]
 
     def replaced(dark: bool, tree: BeamTree | None, opened: bool) -> list[Any]:
         """Another search, or none: values for the panel, the slider, and what is drawn."""
         drawn = draw(dark, tree if opened else None, 0, None)
         return [gr.update(elem_classes=[] if tree else ABSENT), _steps(tree), *drawn]
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     drawn = [picture, table, code, shown]
     beams.change(
         replaced,
         [dark, beams, opened],
         [panel, first, *drawn],
         js=WITH_DARK,
-        **quiet,
+        **QUIET,
         **MODEL_QUEUE,
     )
-    panel.expand(lambda: True, None, opened, queue=False, **quiet)
-    panel.collapse(lambda: False, None, opened, queue=False, **quiet)
+    panel.expand(lambda: True, None, opened, queue=False, **QUIET)
+    panel.collapse(lambda: False, None, opened, queue=False, **QUIET)
     gr.on(
         [panel.expand, first.input],
         draw,

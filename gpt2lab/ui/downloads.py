@@ -15,7 +15,7 @@ import gradio as gr
 from matplotlib.figure import Figure
 
 from gpt2lab.inspection import Table
-from gpt2lab.ui.limits import MODEL_QUEUE
+from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
 
 FORMATS = ("png", "svg", "csv")
 TYPES = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
@@ -55,10 +55,9 @@ def build_downloads(drawable: Drawable, shown: gr.State) -> None:
                 lambda result, kind=kind: packed(drawable, result, kind),
                 shown,
                 file,
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIET,
                 **MODEL_QUEUE,
-            ).success(None, file, None, js=SAVE, show_progress="hidden", api_visibility="private")
+            ).success(None, file, None, js=SAVE, **QUIET)
 
 
 def packed(drawable: Drawable, result: Any, kind: str) -> str:

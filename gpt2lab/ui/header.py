@@ -15,7 +15,7 @@ import gradio as gr
 from gpt2lab.hub import Download
 from gpt2lab.models import Gpt2, catalogue
 from gpt2lab.refusal import Refusal
-from gpt2lab.ui.limits import MODEL_QUEUE
+from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
 
 SECONDS_BETWEEN_LOOKS = 1.0
 WAITING = {"connecting", "downloading"}
@@ -54,9 +54,7 @@ def build_header(
             gr.Warning(html.escape(str(reason), quote=False))
             return _who(default), default.name
 
-    model.change(
-        switch, model, [who, model], show_progress="hidden", api_visibility="private", **MODEL_QUEUE
-    )
+    model.change(switch, model, [who, model], **QUIET, **MODEL_QUEUE)
     if download:
         timer = gr.Timer(SECONDS_BETWEEN_LOOKS)
 
@@ -72,8 +70,7 @@ def build_header(
             None,
             [news, model, timer],
             queue=False,
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
         news.value = download.status().message
     return Header(model, model_named)

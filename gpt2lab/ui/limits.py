@@ -27,8 +27,16 @@ MAX_AT_ONCE = 4
 MAX_BODY_BYTES = 8 * 2**20
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": MAX_AT_ONCE}
 """Every event that computes with a model shares this queue."""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Events of the page that are no endpoints and cover nothing while they run."""
+QUIET: dict[str, Any] = {
+    "show_progress": "hidden",
+    "show_progress_on": [],
+    "api_visibility": "private",
+}
+"""Events of the page that are no endpoints and cover nothing while they run.
+
+With every message of a running event, the browser copies all properties of each component that
+might show its progress; so here none may.
+"""
 
 
 def allowed(decoding: Decoding) -> Decoding:

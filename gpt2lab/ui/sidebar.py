@@ -19,7 +19,7 @@ from gpt2lab.decoding import DEFAULT_NEW_TOKENS, STRATEGIES, Decoding
 from gpt2lab.refusal import Refusal
 from gpt2lab.snippets import call
 from gpt2lab.ui.checked_settings import BEAMS, in_effect
-from gpt2lab.ui.limits import MAX_BEAMS, MAX_SEQUENCES
+from gpt2lab.ui.limits import MAX_BEAMS, MAX_SEQUENCES, QUIET
 from gpt2lab.ui.presets import OWN, PRESETS, name_of, preset_named
 
 SLIDERS: dict[str, tuple[float, float, float]] = {
@@ -188,8 +188,7 @@ def _connect(sidebar: Sidebar) -> None:
         "queue": False,
         "preprocess": False,
         "trigger_mode": "always_last",
-        "show_progress": "hidden",
-        "api_visibility": "private",
+        **QUIET,
     }
     controls = list(sidebar.controls)
     gr.on([one.input for one in controls], follow, controls, sidebar.components, **quiet)

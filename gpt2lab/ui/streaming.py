@@ -1,4 +1,8 @@
-"""Tokens may come faster than anybody can look: gather them, and send them on at a steady pace."""
+"""Tokens may come faster than anybody can look: gather them, and send them on at a calm pace.
+
+While an update is packed and sent, nothing is computed. So the pace follows the cost: updates
+together take at most a fixed share of the time, however fast the model and the machine are.
+"""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +13,10 @@ from gpt2lab.generation import generate
 from gpt2lab.models import Gpt2
 from gpt2lab.step import Step
 
-SECONDS_PER_UPDATE = 0.03
+SHARE_OF_UPDATES = 0.03
+"""Of the time that a generation takes."""
+SECONDS_PER_UPDATE = (0.03, 0.5)
+"""At least and, for short texts, at most."""
 TOKENS_TO_DOUBLE = 200
 """Tokens after which updates come half as often."""
 
@@ -42,12 +49,14 @@ def written(gpt2: Gpt2, ids: list[int], decoding: Decoding) -> Iterator[Progress
     steps = generate(gpt2, ids, decoding)
     sequences: list[list[Step]] = [[] for _ in range(decoding.num_return_sequences)]
     began = shown = time.monotonic()
+    shortest, longest = SECONDS_PER_UPDATE
+    pause = shortest
     for step in steps:
         sequences[step.sequence].append(step)
         now = time.monotonic()
         progress = Progress(sequences, now - began)
         # The browser compares the whole text at each update, so a long one comes less often.
-        pause = SECONDS_PER_UPDATE * (1 + progress.count / TOKENS_TO_DOUBLE)
-        if progress.finished or now - shown >= pause:
-            shown = now
+        if progress.finished or now - shown >= pause * (1 + progress.count / TOKENS_TO_DOUBLE):
             yield progress
+            shown = time.monotonic()
+            pause = min(max((shown - now) / SHARE_OF_UPDATES, shortest), longest)

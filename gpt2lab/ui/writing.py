@@ -83,7 +83,8 @@ def write(
             steps = [one for one in progress.sequences if one]
             if place.forced and not forced:
                 forced = _forced(gpt2, steps[0][0], len(place.forced), decoding)
-            line = f"{gpt2.name}: {progress.count:,} tokens, {progress.rate:.0f} per second"
+            rate = f"{progress.rate:.{1 if progress.rate < 100 else 0}f}"
+            line = f"{gpt2.name}: {progress.count:,} tokens, {rate} per second"
             if progress.finished:
                 reasons = [one[-1].finish_reason or "" for one in steps]
                 said = dict.fromkeys(ENDINGS[reason] for reason in reasons)

@@ -38,7 +38,7 @@ def behind(transcript: Transcript, forced: tuple[int, ...] = ()) -> Place:
 @pytest.fixture
 def every_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """An update for each token, however fast they come."""
-    monkeypatch.setattr(streaming, "SECONDS_PER_UPDATE", 0.0)
+    monkeypatch.setattr(streaming, "SECONDS_PER_UPDATE", (0.0, 0.0))
 
 
 @torch.no_grad()

@@ -206,6 +206,15 @@ const redraw = (text) => {
   if (!turns.length) arrangeTurns();
 };
 
+// When an answer begins, whoever sent the prompt should see it, and what stands below it.
+let growing = false;
+const STATUS = 84; // pixels
+const bringIntoView = () => {
+  const covered = document.getElementById("writer")?.offsetHeight || 0;
+  log.style.scrollMarginBottom = `${covered + STATUS}px`;
+  log.scrollIntoView({ block: "nearest" });
+};
+
 const draw = () => {
   const text = props.value || "";
   if (text === value) return;
@@ -214,6 +223,9 @@ const draw = () => {
   else redraw(text);
   value = text;
   if (atEnd) log.scrollTop = log.scrollHeight;
+  const now = turns.some((turn) => !turn.end);
+  if (now && !growing) bringIntoView();
+  growing = now;
   if (looked.chip) place();
 };
 
