@@ -8,9 +8,9 @@ choice was. (The fourth, a notebook that does it all again, is `gpt2lab.notebook
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from math import fsum, isfinite
+from math import exp, fsum, isfinite, nan
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from gpt2lab.chips import Head, strip
 from gpt2lab.inspections.tokens import chip, id_pieces
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, quoted
-from gpt2lab.scales import measures
+from gpt2lab.scales import ENTROPY, PROBABILITY, PROCESSED, Scale, rank_scale
 from gpt2lab.step import Choice
 from gpt2lab.transcript import Passage, Transcript
 
@@ -86,28 +86,45 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+MEASURES: dict[str, Callable[[Choice], float]] = {
+    "probability": lambda choice: exp(choice.logprob),
+    "processed": lambda choice: choice.probability,
+    "rank": lambda choice: choice.rank,
+    "entropy": lambda choice: choice.entropy_bits,
+}
+"""What a strip can be coloured by."""
+
+
+def scale_of(gpt2: Gpt2, by: str) -> Scale:
+    """The colours of a measure."""
+    if by == "rank":
+        return rank_scale(gpt2)
+    return {"probability": PROBABILITY, "processed": PROCESSED, "entropy": ENTROPY}[by]
+
+
 def strip_figure(
     gpt2: Gpt2, passage: Passage, by: str = "probability", dark: bool = False
 ) -> Figure:
-    """The tokens of a passage as chips, coloured by one of the measures of `gpt2lab.scales`.
+    """The tokens of a passage as chips, coloured by one of `MEASURES`.
 
     "probability" and "rank" are those under the raw logits: what the model thought, whatever the
     decoding made of it; "processed" is what that was; "entropy" is how open the choice was. Tokens
     without numbers are grey.
     """
-    known = measures(gpt2)
-    if by not in known:
-        raise Refusal(f"The strip is coloured by {quoted(by)}, but must be by one of {(*known,)}.")
+    if by not in MEASURES:
+        raise Refusal(
+            f"The strip is coloured by {quoted(by)}, but must be by one of {(*MEASURES,)}."
+        )
     if None in _tokens(gpt2, passage.ids):
         raise Refusal(
             f"The vocabulary of {gpt2.name} does not have all tokens of this passage; choose the "
             "model that wrote it."
         )
-    measure = known[by]
+    scale = scale_of(gpt2, by)
     pieces = id_pieces(gpt2, list(passage.ids))
     choices = aligned(passage)
-    texts, shares = map(measure.text, choices), map(measure.share, choices)
-    below, colours = tuple(texts), tuple(shares)
+    values = [MEASURES[by](choice) if choice else nan for choice in choices]
+    below, colours = tuple(map(scale.text, values)), tuple(map(scale.share, values))
     chips = [
         chip(
             pieces,
@@ -117,13 +134,13 @@ def strip_figure(
         )
         for group in pieces.groups
     ]
-    head = Head(title=measure.title, note="", facts=_facts(passage, choices), filled=None)
-    legend = f"left: position of the row's first token · below: {measure.below}"
+    head = Head(title=scale.title, note="", facts=_facts(passage, choices), filled=None)
+    legend = f"left: position of the row's first token · below: {scale.below}"
     if any(len(group) > 1 for group in pieces.groups):
         legend += " · joined: bytes, in hex, of the character above"
     if None in colours:
         legend += " · grey: no number"
-    return strip(chips, head, legend, dark, ticks=measure.ticks)
+    return strip(chips, head, legend, dark, ticks=scale.ticks)
 
 
 def aligned(passage: Passage) -> tuple[Choice | None, ...]:

@@ -21,17 +21,15 @@ from prompts import HOSTILE, PROMPTS
 
 from gpt2lab.chips import LEFT, RIGHT, WIDTH, luminance, readable_on
 from gpt2lab.decoding import Decoding
-from gpt2lab.exports import aligned, as_json, as_text, strip_figure
+from gpt2lab.exports import MEASURES, aligned, as_json, as_text, scale_of, strip_figure
 from gpt2lab.figures import COLORMAP
 from gpt2lab.generation import generate
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal
-from gpt2lab.scales import measures
 from gpt2lab.step import Alternative, Choice
 from gpt2lab.tokens import decode, encode
 from gpt2lab.transcript import Passage, Transcript, Writing
 
-MEASURES = ("probability", "processed", "rank", "entropy")
 TEXTS = {**PROMPTS, **HOSTILE}
 
 
@@ -213,10 +211,10 @@ def long_answer(gpt2: Gpt2, count: int) -> Passage:
 def test_each_token_has_the_colour_of_its_number_and_the_number_below(random_gpt2, by, dark):
     passage = answer_of(random_gpt2, 60)
     drawing = strip_figure(random_gpt2, passage, by, dark)
-    measure = measures(random_gpt2)[by]
+    scale = scale_of(random_gpt2, by)
     expected = {
-        "probability": lambda choice: f"{math.exp(choice.logprob):.2g}",
-        "processed": lambda choice: f"{choice.probability:.2g}",
+        "probability": lambda choice: f"{math.exp(choice.logprob):.2g}".replace("-", "−"),
+        "processed": lambda choice: f"{choice.probability:.2g}".replace("-", "−"),
         "rank": lambda choice: f"{choice.rank:,}",
         "entropy": lambda choice: f"{choice.entropy_bits:.1f}",
     }[by]
@@ -226,24 +224,25 @@ def test_each_token_has_the_colour_of_its_number_and_the_number_below(random_gpt
     for text in drawing.axes[0].texts:
         below[round(text.get_position()[0], 6)].add(text.get_text())
     for box, choice in zip(drawn, passage.choices, strict=True):
-        colour = colormaps[COLORMAP](measure.share(choice))
+        colour = colormaps[COLORMAP](scale.share(MEASURES[by](choice)))
         assert box.get_facecolor() == pytest.approx(colour)
         assert expected(choice) in below[round(box.get_x() + box.get_width() / 2, 6)]
-    assert measure.title in said(drawing)
-    assert {text for _, text in measure.ticks} <= set(said(drawing))
+    assert scale.title in said(drawing)
+    assert {text for _, text in scale.ticks} <= set(said(drawing))
 
 
 def test_what_was_expected_is_bright_and_what_surprises_is_dark(random_gpt2):
     sure = Choice(464, 0.0, 1.0, 1, 0.0, ())
     unsure = Choice(464, math.log(0.05), 0.05, 40, 5.0, ())
     surprise = Choice(464, -30.0, 0.0, 50_257, 15.6, ())
-    for measure in measures(random_gpt2).values():
-        shares = [measure.share(one) for one in (sure, unsure, surprise)]
+    for by, number in MEASURES.items():
+        scale = scale_of(random_gpt2, by)
+        shares = [scale.share(number(one)) for one in (sure, unsure, surprise)]
         assert shares[0] == 1
         assert 0 < shares[1] < 1
         assert shares[2] == pytest.approx(0, abs=1e-12)
-        assert measure.share(None) is None
-        places = [place for place, _ in measure.ticks]
+        assert scale.share(math.nan) is None
+        places = [place for place, _ in scale.ticks]
         assert places == sorted(places)
         assert (min(places), max(places)) == pytest.approx((0, 1), abs=1e-12)
 
@@ -255,9 +254,9 @@ def test_the_ticks_stand_where_their_numbers_are(random_gpt2):
         ("rank", "100", Choice(0, -1.0, 0.3, 100, 1.0, ())),
         ("entropy", "4", Choice(0, -1.0, 0.3, 2, 4.0, ())),
     ):
-        measure = measures(random_gpt2)[name]
-        (place,) = (place for place, tick in measure.ticks if tick == text)
-        assert measure.share(choice) == pytest.approx(place)
+        scale = scale_of(random_gpt2, name)
+        (place,) = (place for place, tick in scale.ticks if tick == text)
+        assert scale.share(MEASURES[name](choice)) == pytest.approx(place)
 
 
 def test_the_text_can_be_read_on_every_colour():
@@ -289,7 +288,7 @@ def test_tokens_without_numbers_are_grey_and_every_text_draws(random_gpt2, text)
         colours = [box.get_facecolor() for box in boxes(drawing)]
         red, green, blue, _ = colours[0]
         assert max(red, green, blue) - min(red, green, blue) < 0.05
-        expected = colormaps[COLORMAP](measures(random_gpt2)["rank"].share(choice))
+        expected = colormaps[COLORMAP](scale_of(random_gpt2, "rank").share(choice.rank))
         assert all(colour == pytest.approx(expected) for colour in colours[1:])
         assert said(drawing)[-1].endswith("grey: no number")
         assert "–" in said(drawing)

@@ -13,7 +13,6 @@ from prompts import HOSTILE, PROMPTS
 import gpt2lab
 from gpt2lab.inspections import score
 from gpt2lab.refusal import Refusal
-from gpt2lab.score_scales import SCALES
 from gpt2lab.tokens import encode
 from gpt2lab.trace import trace_ids, trace_text
 
@@ -133,7 +132,7 @@ def written(drawing) -> list[str]:
     return [text.get_text() for axes in drawing.axes for text in axes.texts]
 
 
-@pytest.mark.parametrize("colour", SCALES)
+@pytest.mark.parametrize("colour", score.SCALES)
 def test_each_chip_has_its_number_below(random_gpt2, colour):
     result = gpt2lab.score(trace_text(random_gpt2, TEXT), colour)
     drawing = score.figure(result, dark=True)
@@ -175,19 +174,6 @@ def test_of_a_long_text_the_chips_around_the_position_are_drawn(
     shaded = f"position; shaded: {start} to {start + 19}, the chips above"
     assert surprise.get_xlabel() == shaded
     assert len(surprise.collections[0].get_segments()) == 39
-
-
-def test_the_places_on_the_scales() -> None:
-    rank, surprise = SCALES["rank"], SCALES["surprise"]
-    classes = [rank.share(one) for one in (1, 10, 11, 100, 101, 1000, 1001, 50257)]
-    assert classes == pytest.approx([1, 1, 2 / 3, 2 / 3, 1 / 3, 1 / 3, 0, 0])
-    assert rank.share(float("nan")) is None
-    assert rank.text(float("nan")) == "–"
-    assert [surprise.share(one) for one in (-9, -5, 0, 10, 30)] == pytest.approx(
-        [1, 1, 2 / 3, 0, 0]
-    )
-    assert SCALES["log-probability"].share(-3.5) == pytest.approx(0.5)
-    assert SCALES["entropy"].share(2.5) == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("wrong", ["", "Rank", None, 3, ["rank"], {"rank": 1}])

@@ -27,7 +27,7 @@ all of the context (and never larger), and the stride half of the window (and al
 it). Make the window small to see what a short memory costs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -43,7 +43,7 @@ from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.inspections.tokens import TokenPieces, chip, id_pieces
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, checked_number, quoted
-from gpt2lab.score_scales import SCALES
+from gpt2lab.scales import CLASS, ENTROPY, LOGPROB, SURPRISE, Scale
 from gpt2lab.scoring import LARGEST_WINDOW, LN_2, Numbers, Window, numbers
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import encode, prompt_ids, token_bytes
@@ -51,6 +51,13 @@ from gpt2lab.trace import Trace
 
 MOST_CHIPS = 200
 """Tokens of a long text that are drawn as chips; the panels and the table have all."""
+SCALES: dict[str, tuple[Scale, Callable[[Numbers], np.ndarray]]] = {
+    "log-probability": (LOGPROB, lambda found: found.logprobs),
+    "rank": (CLASS, lambda found: np.where(found.ranks > 0, found.ranks, np.nan)),
+    "entropy": (ENTROPY, lambda found: found.entropy_bits),
+    "surprise": (SURPRISE, lambda found: found.surprise_bits),
+}
+"""What the chips can be coloured by."""
 HISTOGRAM = ("1", "2–10", "11–100", "101–1,000", "over 1,000")
 PANELS = 2.2
 """Inches below the chips."""
@@ -141,9 +148,9 @@ def _score(
 
 def figure(result: Score, dark: bool = False) -> Figure:
     """The text as coloured chips; below them the surprise along the text and the ranks."""
-    scale = SCALES[result.colour]
+    scale, numbers_of = SCALES[result.colour]
     shown = _shown(result)
-    values = scale.values(result).tolist()
+    values = numbers_of(result).tolist()
     shares, below = tuple(map(scale.share, values)), tuple(map(scale.text, values))
     groups = [one for one in result.pieces.groups if shown.start <= one.start < shown.stop]
     parts = [slice(group.start, group.stop) for group in groups]
@@ -300,6 +307,7 @@ print("loss", loss.item(), "perplexity", loss.exp().item())
 INSPECTION = Inspection(
     name="score",
     title="Score a text",
+    group="Text",
     idea=__doc__ or "",
     compute=score,
     figure=figure,

@@ -4,7 +4,6 @@ Passages that simply follow one another stand below each other at the same depth
 branches, each branch is one step further in. So the depth counts choices, not passages.
 """
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import gradio as gr
 
 from gpt2lab.models import Gpt2
 from gpt2lab.transcript import Passage, Transcript
+from gpt2lab.ui.packing import packed
 from gpt2lab.ui.token_strip import shown
 
 CHARACTERS = 40
@@ -35,12 +35,12 @@ def build_branches() -> gr.HTML:
     )
 
 
-def tree_lines(transcript: Transcript, gpt2: Gpt2 | None = None) -> str:
-    """The tree as JSON, "[]" if nothing branches; with `gpt2`, forced tokens are spelled out.
+def tree_lines(transcript: Transcript, gpt2: Gpt2) -> str:
+    """The tree as JSON, "[]" if nothing branches.
 
     A line has the passage's number, its depth, author, beginning, "behind" (the number of its
     parent's tokens that it goes on behind, if it leaves its parent in the middle), "forced" (the
-    tokens that the reader chose, or how many), and whether it is on the active path ("path"), and
+    tokens that the reader chose, spelled out), and whether it is on the active path ("path"), and
     the active passage itself ("active").
     """
     children: defaultdict[int | None, list[int]] = defaultdict(list)
@@ -57,7 +57,7 @@ def tree_lines(transcript: Transcript, gpt2: Gpt2 | None = None) -> str:
         here = {"path": number in path, "active": number == transcript.active}
         lines.append({"passage": number, "depth": depth, **line, **here})
         waiting += _indented(transcript, number, children[number], depth)
-    return json.dumps(lines, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return packed(lines)
 
 
 def _branches(transcript: Transcript, parent: int | None, children: list[int]) -> bool:
@@ -80,15 +80,14 @@ def _in_the_middle(transcript: Transcript, passage: Passage) -> bool:
     return parent is not None and passage.at < len(transcript.passages[parent].ids)
 
 
-def _line(transcript: Transcript, number: int, gpt2: Gpt2 | None) -> dict[str, Any]:
+def _line(transcript: Transcript, number: int, gpt2: Gpt2) -> dict[str, Any]:
     passage = transcript.passages[number]
     writing = passage.writing
     text = " ".join(passage.text[: 4 * CHARACTERS].split())
     forced = passage.ids[: writing.forced] if writing else ()
-    chosen: str | int = "".join(shown(gpt2, id) for id in forced) if gpt2 else len(forced)
     return {
         "author": passage.author,
         "text": text[:CHARACTERS] + "…" * (len(text) > CHARACTERS),
         "behind": passage.at if _in_the_middle(transcript, passage) else None,
-        "forced": chosen if forced else None,
+        "forced": "".join(shown(gpt2, id) for id in forced) or None,
     }

@@ -55,6 +55,8 @@ def described(value: object) -> str:
 
 def whole_number(name: str, value: object, low: int, high: int) -> int:
     """Return a whole number within its bounds; raise `Refusal` naming it if it is none."""
+    if high < low:
+        raise Refusal(f"{name} is {described(value)}, but there is none to name yet.")
     if isinstance(value, dict | list | tuple):
         raise Refusal(
             f"{name} is {described(value)}, but must be a whole number from {low} to {high}."

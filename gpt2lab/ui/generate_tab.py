@@ -187,7 +187,7 @@ def build_generate_tab(
     def stopped_by(click: Any) -> gr.events.Dependency:
         # The last words of the stream may still be on their way when the cancelling is done, so
         # what follows it comes in a second event, after them.
-        return click(None, None, None, cancels=[started], queue=False, api_visibility="private")
+        return click(None, None, None, cancels=[started], queue=False, **QUIET)
 
     drawing = [transcript, branches, session]
     changed = [
@@ -199,7 +199,7 @@ def build_generate_tab(
             undoing, inputs, [*drawing, status, prompt], **QUIET, **MODEL_QUEUE
         ),
         stopped_by(clear.click).then(
-            lambda: ("", tree_lines(Session().transcript), Session(), "", "", None),
+            lambda: ("", "[]", Session(), "", "", None),
             None,
             [*drawing, status, code, beams],
             **QUIET,

@@ -4,7 +4,6 @@ When typing pauses, the next token's five most probable candidates appear beside
 of the text that has not changed is not computed again: its states are in the store of traces.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from gpt2lab.decoding import Decoding, final_scores
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import decode, describe
+from gpt2lab.ui.packing import packed
 from gpt2lab.ui.session import Session, Subject, Writer, fitted
 from gpt2lab.ui.traces import Traces
 
@@ -66,15 +66,10 @@ def looked_ahead(
         prompt = next_prompt(gpt2, session, writer, decoding)
         candidates = peek(gpt2, prompt, decoding, traces) if live else []
         panel = seen(gpt2, session, writer, prompt)
-        return _packed({"candidates": candidates}), _packed(panel)
+        return packed({"candidates": candidates}), packed(panel)
     except Refusal as reason:
-        refusal = _packed({"refusal": str(reason)})
+        refusal = packed({"refusal": str(reason)})
         return refusal, refusal
-
-
-def _packed(value: object) -> str:
-    # Gradio warns of a script when it sees one in a value, even where it is only text.
-    return json.dumps(value).replace("<", "\\u003c")
 
 
 def build_look_ahead() -> tuple[gr.HTML, gr.HTML]:

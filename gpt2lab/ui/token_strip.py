@@ -14,7 +14,6 @@ Lines say which turn they belong to, so that several samples can grow side by si
 done by the scripts in `PARTS`; text gets into the page as text and nothing else.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from gpt2lab.models import Gpt2
 from gpt2lab.step import Choice
 from gpt2lab.tokens import decode, readable, token_bytes
 from gpt2lab.transcript import Passage, Piece, Transcript
+from gpt2lab.ui.packing import packed
 
 EMPTY_PROMPT = "(nothing: GPT-2 starts from its beginning-of-text token, <|endoftext|>)"
 DIGITS = 7
@@ -145,7 +145,7 @@ def token_line(gpt2: Gpt2, turn: int, offset: int, id: int, choice: Choice | Non
     """
     token = gpt2.tokenizer.convert_ids_to_tokens(id) or ""
     bytes_ = "" if id in gpt2.tokenizer.all_special_ids else token_bytes(token).hex()
-    begin = _json([turn, offset, id, shown(gpt2, id), token, bytes_])[:-1]
+    begin = packed([turn, offset, id, shown(gpt2, id), token, bytes_])[:-1]
     if choice is None:
         return f"{begin},null,null,null,null,null]\n"
     # Put together by hand: while tokens stream, this is done for every one of them.
@@ -244,15 +244,8 @@ def _number(value: float) -> str:
 
 
 def _line(record: object) -> str:
-    return _json(record) + "\n"
+    return packed(record) + "\n"
 
 
-def _json(value: object) -> str:
-    # Gradio warns of a script when it sees one in a value, even where it is only text.
-    return _ENCODER.encode(value).replace("<", "\\u003c")
-
-
-# Pure ASCII: the page compares whole strings at each update, and those of ASCII twice as fast.
-_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _readable = lru_cache(maxsize=60_000)(readable)
-_quoted = lru_cache(maxsize=60_000)(_json)
+_quoted = lru_cache(maxsize=60_000)(packed)

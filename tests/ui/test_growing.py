@@ -22,7 +22,7 @@ from gpt2lab.ui.writing import Place, write
 @pytest.fixture(autouse=True)
 def every_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """An update for each token, however fast they come."""
-    monkeypatch.setattr(streaming, "SECONDS_PER_UPDATE", 0.0)
+    monkeypatch.setattr(streaming, "SECONDS_PER_UPDATE", (0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -147,5 +147,5 @@ def test_what_is_drawn_at_once_is_the_transcript_and_its_tree(
 ) -> None:
     lines, tree = drawn(random_gpt2, Session(start))
     assert lines == transcript_lines(random_gpt2, start)
-    assert tree == tree_lines(start)
+    assert tree == tree_lines(start, random_gpt2)
     assert drawn(random_gpt2, Session()) == ("", "[]")

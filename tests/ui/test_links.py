@@ -248,7 +248,7 @@ def test_of_several_values_the_first_is_used(named: Named):
         ("mode=loud", "mode is 'loud'"),
         ("mode=chat&template=nothing", "must contain {text} once"),
         ("tab=<script>", "tab is '<script>'"),
-        ("focus=0.0", "focus' passage is 0"),
+        ("focus=0.0", "focus' passage is 0, but there is none to name yet"),
         ("focus=a.b", "focus' passage is 'a'"),
         ("text=Hi&go=1&focus=0.7", "focus' token is 7, but must be a whole number from 0 to 0"),
         ("text=Hi&go=1&focus=1.128", "focus' token is 128"),

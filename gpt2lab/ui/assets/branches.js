@@ -20,8 +20,7 @@ const lineOf = (one) => {
   start.dir = "auto";
   line.append(piece("number", `${one.passage + 1}`), piece("author", one.author));
   if (one.behind !== null) line.append(piece("behind", `behind token ${one.behind}`));
-  if (typeof one.forced === "string") line.append(piece("forced", one.forced));
-  else if (one.forced) line.append(piece("behind", `${one.forced} chosen`));
+  if (one.forced) line.append(piece("forced", one.forced));
   line.append(start);
   return line;
 };
