@@ -19,6 +19,7 @@ from gpt2lab.ui.limits import MODEL_QUEUE, QUIET, sentences
 from gpt2lab.ui.links import GRADIO
 from gpt2lab.ui.session import Focus, Session
 from gpt2lab.ui.sidebar import Sidebar
+from gpt2lab.ui.tabs import Groups
 from gpt2lab.ui.traces import Traces
 
 FORGET_QUERY = "() => history.replaceState(null, '', location.pathname)"
@@ -29,7 +30,7 @@ def connect_opening(
     prepare: str,
     load: gr.UploadButton,
     complaints: gr.Textbox,
-    tabs: gr.Tabs,
+    groups: Groups,
     header: Header,
     sidebar: Sidebar,
     generated: GenerateTab,
@@ -40,7 +41,8 @@ def connect_opening(
     opened = gr.State(None)
     shown = [generated.session, *generated.shown]
     outputs = [
-        *shown, *generated.writing, header.model, complaints, opened, tabs, *sidebar.components
+        *shown, *generated.writing, header.model, complaints, opened,
+        *groups.components, *sidebar.components,
     ]  # fmt: skip
 
     def show(document: Document, said: Sequence[str], more: Opened | None) -> Iterator[list[Any]]:
@@ -54,7 +56,7 @@ def connect_opening(
             document.model,
             gr.update(value="\n".join(said), visible=bool(said)),
             more,
-            gr.Tabs(selected=document.tab),
+            *groups.selected(document.tab),
             *sidebar.updates(document.settings),
         ]
         known = with_all_numbers(gpt2, session, traces)

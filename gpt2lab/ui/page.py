@@ -34,6 +34,7 @@ from gpt2lab.ui.look_ahead import build_look_ahead, looked_ahead
 from gpt2lab.ui.opening import connect_opening
 from gpt2lab.ui.session import Session, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar, build_sidebar
+from gpt2lab.ui.tabs import build_groups
 from gpt2lab.ui.traces import Traces
 
 # What only the browser knows: which tab is in view, how wide the window is, whether it is dark.
@@ -77,10 +78,11 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
                     prompt, examples, seen, send, stop, header.model, sidebar, named, traces
                 )
             looked_at = [header.model, generated.session, *generated.writing]
-            inspected = [
-                build_inspection_tab(one, looked_at, sidebar, default, named, traces)
-                for one in INSPECTIONS
-            ]
+            groups = build_groups(
+                tabs,
+                INSPECTIONS,
+                lambda one: build_inspection_tab(one, looked_at, sidebar, default, named, traces),
+            )
         # Below all tabs, because a link says which of them is in view.
         carrying = build_carrying()
         connect_carrying(
@@ -95,14 +97,14 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
                 live = gr.Checkbox(True, label="Peek at the next token", elem_id="live")
                 peek.render()
         opening = connect_opening(
-            page, PREPARE, carrying.load, complaints, tabs, header,
+            page, PREPARE, carrying.load, complaints, groups, header,
             sidebar, generated, traces,
         )  # fmt: skip
         stop.click(None, None, None, cancels=list(opening), queue=False, **QUIET)
         changed = (*generated.changed, *opening)
         _look_ahead(live, (peek, seen), header, sidebar, generated, traces)
-        _redraw_what_is_seen(header, sidebar, generated, inspected, changed)
-        _connect_examples(examples, header, generated, inspected)
+        _redraw_what_is_seen(header, sidebar, generated, groups.inspected, changed)
+        _connect_examples(examples, header, generated, groups.inspected)
         add_endpoints(default, traces)
     return page.queue(api_open=False, max_size=MAX_QUEUED)
 

@@ -1,10 +1,14 @@
 """What visitors do on the page, and what they read off it."""
 
+import contextlib
 import re
+import time
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
+
+from gpt2lab.inspections import INSPECTIONS
 
 WAIT = 60_000
 """Milliseconds; a machine that is busy with other things is slow."""
@@ -121,19 +125,37 @@ def shown_tokens(page: Page, turn: int) -> list[ShownToken]:
 
 
 def open_tab(page: Page, title: str) -> None:
-    tab = page.get_by_role("tab", name=title, exact=True)
-    if not tab.is_visible():
-        entry = page.locator(".overflow-dropdown").get_by_text(title, exact=True)
-        if not entry.is_visible():
-            page.locator(".overflow-menu > button").first.click()
-        entry.click()
-        return
-    tab.click()
+    """Open the playground, or an inspection's tab inside the tab of its group."""
+    inspection = next((one for one in INSPECTIONS if one.title == title), None)
+    if inspection is None:
+        _click_tab(page.locator("main"), title, "tab-generate")
+    else:
+        group = f"group-{inspection.group.lower()}"
+        _click_tab(page.locator("main"), inspection.group, group)
+        _click_tab(page.locator(f"#{group}"), title, f"tab-{inspection.name}")
+
+
+def _click_tab(within: Locator, name: str, panel: str) -> None:
+    page = within.page
+    tab = within.get_by_role("tab", name=name, exact=True).filter(visible=True)
+    entry = within.locator(".overflow-dropdown").get_by_text(name, exact=True)
+    deadline = time.monotonic() + WAIT / 1000
+    while not page.locator(f"#{panel}").is_visible():
+        assert time.monotonic() < deadline, f"{name} does not open"
+        # On a narrow page tabs without room are in a menu, which closes when the page moves.
+        with contextlib.suppress(TimeoutError):
+            if tab.count():
+                tab.click(timeout=2_000)
+            elif entry.is_visible():
+                entry.click(timeout=2_000)
+            else:
+                within.locator(".overflow-menu > button:visible").first.click(timeout=2_000)
+        page.wait_for_timeout(100)
 
 
 def visible_tab(page: Page) -> str:
     """The title of the tab in view."""
-    return page.locator("[role=tab][aria-selected=true]").first.inner_text()
+    return page.locator("[role=tab][aria-selected=true]:visible").last.inner_text()
 
 
 def table_rows(page: Page) -> list[list[str]]:

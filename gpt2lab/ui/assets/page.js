@@ -7,10 +7,10 @@
   const press = (id) => (document.querySelector(`#${id} button`) || document.getElementById(id))?.click();
   const lookAhead = () => press("look-ahead");
 
-  // The name of the tab in view.
+  // The name of the tab in view: the innermost one.
   const tab = () => {
     const panels = [...document.querySelectorAll("[role=tabpanel]")];
-    return panels.find((one) => one.checkVisibility())?.id.replace("tab-", "") || "generate";
+    return panels.findLast((one) => one.checkVisibility())?.id.replace("tab-", "") || "generate";
   };
 
   // What is on screen is stored in this browser: in this tab of it, and for the next new one.
