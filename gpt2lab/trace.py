@@ -74,7 +74,7 @@ class Trace:
         layer = _checked_index("layer", layer, self.gpt2.n_layer)
         attention = self.gpt2.model.transformer.h[layer].attn
         query, key, value = self._query_key_value(layer)
-        mask = _causal_mask(len(self), self.hidden)
+        mask = causal_mask(len(self), self.hidden)
         if attention.reorder_and_upcast_attn:
             return attention._upcast_and_reordered_attn(query, key, value, mask)[1][0]
         scaling = attention.scaling
@@ -148,7 +148,7 @@ def _states(gpt2: Gpt2, ids: Sequence[int], cache: DynamicCache | None) -> Tenso
     return torch.cat(output.hidden_states)
 
 
-def _causal_mask(length: int, like: Tensor) -> Tensor:
+def causal_mask(length: int, like: Tensor) -> Tensor:
     """What eager attention adds to its scores, (1, 1, n, n): 0 for the past, lowest ahead."""
     mask = torch.full((length, length), torch.finfo(like.dtype).min, device=like.device)
     return mask.to(like.dtype).triu(1)[None, None]

@@ -35,12 +35,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
 
-from gpt2lab.figures import label, new_figure, style, theme
+from gpt2lab.attribution_figure import figure
+from gpt2lab.figures import label
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.snippets import preamble
@@ -56,12 +55,6 @@ TEXTS_OWN = -1
 LARGEST_ID = 50256
 LARGEST_GAP = 1e-3
 """How far the parts' sum may be from the model's logit; more would be a wrong explanation."""
-
-NUMBERED = 16
-"""Up to so many layers and heads, the cells are large enough for their numbers."""
-LAYER_LABELS = 16
-DIVERGING = {False: "RdBu_r", True: "berlin"}
-"""Blue below zero, red above, and at zero the colour of the paper, which is dark or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +104,21 @@ class Attribution:
     def total(self) -> float:
         """Sum of all parts: the logit, computed the other way round."""
         return sum(self.groups.values())
+
+    @property
+    def explained(self) -> str:
+        """What the number is, in a word."""
+        return "logit" if self.difference == ALONE else "difference"
+
+    @property
+    def title(self) -> str:
+        """Which logit it is, and where."""
+        place = f"behind position {self.position}, {label(self.shown)}"
+        token = f"{label(readable(self.token))} (id {self.id})"
+        if self.other is not None:
+            return f"logit of {token} less that of {label(readable(self.other))}, {place}"
+        less = " less the mean of all logits" if self.difference == MEAN else ""
+        return f"logit of {token}{less}, {place}"
 
 
 @dataclass(frozen=True)
@@ -232,95 +240,6 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor.cpu().double()
 
 
-def figure(result: Attribution, dark: bool = False) -> Figure:
-    """Heads as a map and MLPs as bars, a row per layer; below, the sum of all kinds of parts."""
-    layers, heads = result.heads.shape
-    cell = 0.46 if max(layers, heads) <= NUMBERED else 0.24
-    height = min(0.3 * layers, 9.0)
-    drawing = new_figure(max(cell * heads, 2.6) + 4.4, height + 3.6, dark)
-    grid = drawing.add_gridspec(
-        2, 2, width_ratios=[max(cell * heads, 2.6), 2.6], height_ratios=[height + 0.6, 1.9]
-    )
-    above, beside = drawing.add_subplot(grid[0, 0]), drawing.add_subplot(grid[0, 1])
-    below = drawing.add_subplot(grid[1, :])
-    drawing.suptitle(_title(result), color=theme(dark).ink, fontsize=11, parse_math=False)
-    _draw_heads(drawing, above, result, dark)
-    _draw_bars(beside, result.mlps, dark)
-    every = -(-layers // LAYER_LABELS)
-    beside.set_yticks(range(0, layers, every))
-    beside.set_ylim(layers - 0.5, -0.5)
-    beside.set_title("MLPs")
-    groups = result.groups
-    _draw_bars(below, np.array([*groups.values(), result.logit]), dark)
-    names = [*groups, "logit" if result.difference == ALONE else "difference"]
-    below.set_yticks(range(len(names)), names)
-    below.axhline(len(groups) - 0.5, color=theme(dark).ink, linewidth=0.8)
-    below.set_title(_formula(result), parse_math=False)
-    below.set_xlabel("contribution")
-    for axes in (above, beside, below):
-        style(axes, dark)
-        axes.tick_params(axis="y", length=0)
-    for axes in (beside, below):
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-    return drawing
-
-
-def _draw_heads(drawing: Figure, axes: Axes, result: Attribution, dark: bool) -> None:
-    layers, heads = result.heads.shape
-    limit = max(float(np.abs(result.heads).max()), 1e-12)
-    drawn = axes.imshow(result.heads, cmap=DIVERGING[dark], vmin=-limit, vmax=limit, aspect="auto")
-    if max(layers, heads) <= NUMBERED:
-        for (layer, head), value in np.ndenumerate(result.heads):
-            # One palette is light in the middle and dark at its ends, the other the reverse.
-            light = (abs(value) < 0.6 * limit) != dark
-            text = axes.text(head, layer, _short(value), color="black" if light else "white")
-            text.set(fontsize=7, ha="center", va="center")
-    axes.set_title("attention heads")
-    axes.set_xlabel("head")
-    axes.set_ylabel("layer")
-    axes.set_xticks(range(0, heads, 1 if heads <= NUMBERED else 2))
-    axes.set_yticks(range(0, layers, -(-layers // LAYER_LABELS)))
-    scale = drawing.colorbar(drawn, ax=axes, pad=0.02, fraction=0.04)
-    scale.ax.tick_params(colors=theme(dark).ink, labelsize=8)
-    scale.outline.set_edgecolor(theme(dark).faint)
-
-
-def _draw_bars(axes: Axes, values: np.ndarray, dark: bool) -> None:
-    """Horizontal bars to both sides of zero, the first on top, each with its number."""
-    colours = ["#e07b6a", "#6aa5e0"] if dark else ["#b2322f", "#2a6db0"]
-    drawn = axes.barh(
-        range(len(values)), values, color=[colours[int(one < 0)] for one in values], height=0.7
-    )
-    axes.bar_label(
-        drawn, [_short(one) for one in values], padding=3, color=theme(dark).ink, fontsize=8
-    )
-    reach = max(float(np.abs(values).max()), 1e-12)
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    axes.set_xlim(low - 0.3 * reach * (low < 0), high + 0.3 * reach * (high > 0))
-    axes.axvline(0, color=theme(dark).ink, linewidth=0.8)
-    axes.set_ylim(len(values) - 0.4, -0.6)
-
-
-def _short(value: float) -> str:
-    return (f"{value:z.2f}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
-
-
-def _title(result: Attribution) -> str:
-    place = f"behind position {result.position}, {label(result.shown)}"
-    token = f"{label(readable(result.token))} (id {result.id})"
-    if result.other is not None:
-        return f"logit of {token} less that of {label(readable(result.other))}, {place}"
-    less = " less the mean of all logits" if result.difference == MEAN else ""
-    return f"logit of {token}{less}, {place}"
-
-
-def _formula(result: Attribution) -> str:
-    """The sum with its numbers, in the order of the bars."""
-    terms = [f"{'−' if one < 0 else '+'} {_short(abs(one))}" for one in result.groups.values()]
-    return f"{_short(result.logit)} = {' '.join(terms).removeprefix('+ ')}"
-
-
 def table(result: Attribution) -> Table:
     """Every part with its contribution, the largest first, of either sign."""
     rows: list[tuple[str, str | int, str | int, float]] = [
@@ -387,6 +306,7 @@ with torch.no_grad():
 INSPECTION = Inspection(
     name="attribution",
     title="Who wrote this logit?",
+    group="Inside",
     idea=__doc__ or "",
     compute=attribution,
     figure=figure,
