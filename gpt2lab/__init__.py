@@ -14,13 +14,21 @@ In a notebook:
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import continue_text, generate
+from gpt2lab.inspections.ablate import ablate
 from gpt2lab.inspections.attention import attention
 from gpt2lab.inspections.attribution import attribution
+from gpt2lab.inspections.batch import batch, batch_texts
+from gpt2lab.inspections.gradients import gradients
 from gpt2lab.inspections.hidden_states import hidden_states
+from gpt2lab.inspections.kv_cache import kv_cache
 from gpt2lab.inspections.logit_lens import logit_lens
+from gpt2lab.inspections.logits_or_scores import logits_or_scores
+from gpt2lab.inspections.merges import merged_word
 from gpt2lab.inspections.next_token import next_token
 from gpt2lab.inspections.parameters import parameters
+from gpt2lab.inspections.pipeline import pipeline_or_generate
 from gpt2lab.inspections.score import score, score_text
+from gpt2lab.inspections.temperature import temperature
 from gpt2lab.inspections.tokens import token_pieces
 from gpt2lab.inspections.weight_tying import weight_tying
 from gpt2lab.models import Gpt2, load_model
@@ -38,19 +46,28 @@ __all__ = [
     "Step",
     "Tokens",
     "Trace",
+    "ablate",
     "attention",
     "attribution",
+    "batch",
+    "batch_texts",
     "continue_text",
     "decode",
     "encode",
     "generate",
+    "gradients",
     "hidden_states",
+    "kv_cache",
     "load_model",
     "logit_lens",
+    "logits_or_scores",
+    "merged_word",
     "next_token",
     "parameters",
+    "pipeline_or_generate",
     "score",
     "score_text",
+    "temperature",
     "token_pieces",
     "tokenize",
     "trace_ids",

@@ -53,7 +53,7 @@ class Chip:
     def widths(self) -> tuple[float, ...]:
         """Inches that each token takes."""
         return tuple(
-            max(_inches(text, TEXT_SIZE) + 2 * PADDING, _inches(below, SMALL_SIZE) + PADDING)
+            max(inches(text, TEXT_SIZE) + 2 * PADDING, inches(below, SMALL_SIZE) + PADDING)
             for text, below in zip(self.texts, self.below, strict=True)
         )
 
@@ -85,10 +85,12 @@ def strip(
     legend: str,
     dark: bool = False,
     ticks: Sequence[tuple[float, str]] = (),
+    colormap: str = COLORMAP,
 ) -> Figure:
     """The chips in rows, each row with the position of its first token at the left.
 
     ticks: places on the scale of colours, from 0 to 1, and what is written there.
+    colormap: which colours the scale has.
     """
     rows = wrapped(chips)
     heights = [ROW_WITH_NAMES if any(chip.name for chip in row) else ROW for row in rows]
@@ -99,20 +101,20 @@ def strip(
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)
-    _head(axes, head, dark)
+    heading(axes, head, dark)
     if ticks:
-        _scale(axes, ticks, height, dark)
+        _scale(axes, ticks, height, dark, colormap)
     bottom, number = HEAD, 0
     for row, row_height in zip(rows, heights, strict=True):
         bottom += row_height
         top, left = bottom - ROW + 0.06, LEFT
         first = f"{row[0].position:,}"
-        _write(axes, LEFT - 0.14, top + CHIP / 2, first, SMALL_SIZE, dark, 0.6, "right")
+        write(axes, LEFT - 0.14, top + CHIP / 2, first, SMALL_SIZE, dark, 0.6, "right")
         for chip in row:
-            _draw(axes, chip, left, top, bool(number % 2), dark)
+            _draw(axes, chip, left, top, bool(number % 2), dark, colormap)
             left += sum(chip.widths) + GAP
             number += 1
-    _write(axes, LEFT, height - FOOT / 2 - 0.02, legend, SMALL_SIZE + 0.5, dark, 0.7)
+    write(axes, LEFT, height - FOOT / 2 - 0.02, legend, SMALL_SIZE + 0.5, dark, 0.7)
     return drawing
 
 
@@ -135,39 +137,44 @@ def wrapped(chips: Sequence[Chip]) -> list[list[Chip]]:
     return rows
 
 
-def _head(axes: Axes, head: Head, dark: bool) -> None:
+def heading(axes: Axes, head: Head, dark: bool) -> None:
+    """Write the head into axes that are measured in inches, from the top."""
     colours = theme(dark)
-    _write(axes, LEFT, 0.24, head.title, 10.5, dark)
-    _write(axes, RIGHT, 0.24, head.note, 8.5, dark, align="right")
+    write(axes, LEFT, 0.24, head.title, 10.5, dark)
+    write(axes, RIGHT, 0.24, head.note, 8.5, dark, align="right")
     if head.filled is not None:
         full = LEFT + (RIGHT - LEFT) * min(1.0, head.filled)
         for end, colour in ((RIGHT, colours.faint), (full, colours.accent)):
             axes.plot([LEFT, end], [0.42, 0.42], color=colour, linewidth=3, solid_capstyle="butt")
-    _write(axes, LEFT, 0.57 if head.filled is not None else 0.47, head.facts, 8, dark, 0.7)
+    write(axes, LEFT, 0.57 if head.filled is not None else 0.47, head.facts, 8, dark, 0.7)
 
 
-def _scale(axes: Axes, ticks: Sequence[tuple[float, str]], height: float, dark: bool) -> None:
+def _scale(
+    axes: Axes, ticks: Sequence[tuple[float, str]], height: float, dark: bool, colormap: str
+) -> None:
     """The colours from 0 to 1, with the numbers that they stand for."""
     extent = (SCALE_LEFT, RIGHT, 0.34, 0.18)
     gradient = np.linspace(0, 1, 256)[None]
-    axes.imshow(gradient, COLORMAP, extent=extent, aspect="auto", interpolation="bilinear")
+    axes.imshow(gradient, colormap, extent=extent, aspect="auto", interpolation="bilinear")
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)
     for share, text in ticks:
         x = SCALE_LEFT + share * (RIGHT - SCALE_LEFT)
         axes.plot([x, x], [0.34, 0.38], color=tint(theme(dark).ink, 0.6, dark), linewidth=0.8)
-        _write(axes, x, 0.47, text, SMALL_SIZE + 0.5, dark, 0.8, "center")
+        write(axes, x, 0.47, text, SMALL_SIZE + 0.5, dark, 0.8, "center")
 
 
-def _draw(axes: Axes, chip: Chip, left: float, top: float, other: bool, dark: bool) -> None:
+def _draw(
+    axes: Axes, chip: Chip, left: float, top: float, other: bool, dark: bool, colormap: str
+) -> None:
     """One chip: in one of the two colours, or each of its tokens in the colour of its number."""
     colours = theme(dark)
     grey, accent = tint(colours.ink, 0.09, dark), tint(colours.accent, 0.2, dark)
-    coloured = [grey if share is None else colour_of(share) for share in chip.shares]
+    coloured = [grey if share is None else colour_of(share, colormap) for share in chip.shares]
     edge = tint(colours.accent, 0.7, dark)
     if not coloured:
         _box(axes, left, top, sum(chip.widths), grey if other else accent, edge, bool(chip.name))
-    _write(axes, left + 0.03, top - 0.085, chip.name, SMALL_SIZE + 0.5, dark, 0.85)
+    write(axes, left + 0.03, top - 0.085, chip.name, SMALL_SIZE + 0.5, dark, 0.85)
     for place, (text, below) in enumerate(zip(chip.texts, chip.below, strict=True)):
         width, ink = chip.widths[place], colours.ink
         if coloured:
@@ -177,8 +184,8 @@ def _draw(axes: Axes, chip: Chip, left: float, top: float, other: bool, dark: bo
             between = tint(colours.accent, 0.45, dark)
             axes.plot([left, left], [top + 0.01, top + CHIP - 0.01], color=between, linewidth=0.8)
         middle = left + width / 2
-        _write(axes, middle, top + CHIP / 2 + 0.005, text, TEXT_SIZE, dark, 1, "center", ink)
-        _write(axes, middle, top + CHIP + 0.09, below, SMALL_SIZE, dark, 0.65, "center")
+        write(axes, middle, top + CHIP / 2 + 0.005, text, TEXT_SIZE, dark, 1, "center", ink)
+        write(axes, middle, top + CHIP + 0.09, below, SMALL_SIZE, dark, 0.65, "center")
         left += width
 
 
@@ -197,9 +204,9 @@ def _box(
     axes.add_patch(box)
 
 
-def colour_of(share: float) -> Colour:
+def colour_of(share: float, colormap: str = COLORMAP) -> Colour:
     """The scale's colour at a place from 0 to 1."""
-    red, green, blue, _ = colormaps[COLORMAP](share)
+    red, green, blue, _ = colormaps[colormap](share)
     return red, green, blue
 
 
@@ -216,12 +223,13 @@ def readable_on(colour: Colour) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _inches(text: str, size: float) -> float:
+def inches(text: str, size: float) -> float:
+    """Width of a text of so many points."""
     font = FontProperties(size=size)
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
-def _write(
+def write(
     axes: Axes,
     x: float,
     y: float,
@@ -232,6 +240,7 @@ def _write(
     align: str = "left",
     ink: str = "",
 ) -> None:
+    """Write a text as it is, whatever signs it has, in a strength of the theme's ink."""
     axes.text(
         x,
         y,

@@ -2,7 +2,8 @@
 
 Figures are matplotlib `Figure` objects made without pyplot, whose global state is not safe between
 threads. Colours come from one of two themes, so that pictures follow the page's light or dark mode.
-Probabilities and attention use viridis, a sequential palette that colour-blind readers can read.
+Probabilities and attention use viridis, a sequential palette that colour-blind readers can read;
+numbers with a sign are red above zero and blue below.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ class Theme:
 LIGHT = Theme(paper="#ffffff", ink="#1f2937", faint="#d1d5db", accent="#4338ca")
 DARK = Theme(paper="#18181b", ink="#e5e7eb", faint="#3f3f46", accent="#a5b4fc")
 COLORMAP = "viridis"
+DIVERGING = {False: "RdBu_r", True: "berlin"}
+"""Blue below zero, red above, and at zero the colour of the paper, which is dark or not."""
+SIGNED = {False: ("#b2322f", "#2a6db0"), True: ("#e07b6a", "#6aa5e0")}
+"""The same for bars: above zero, below zero."""
 
 
 def theme(dark: bool) -> Theme:

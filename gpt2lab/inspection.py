@@ -18,7 +18,9 @@ from matplotlib.figure import Figure
 from gpt2lab.examples import Example
 from gpt2lab.models import Gpt2
 
-Kind = Literal["layer", "head", "position", "number", "choice"]
+Kind = Literal["layer", "head", "position", "number", "choice", "switch", "text"]
+Group = Literal["Text", "Prediction", "Inside", "Weights"]
+"""What an inspection is about: the tab in which its own tab stands."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,20 @@ class Control:
     """One thing that the reader can set.
 
     The bounds of "layer" and "head" come from the model and those of "position" from the text;
-    "number" has `low` and `high` (both whole: a whole number), "choice" has `choices`.
+    "number" has `low` and `high` (both whole: a whole number), "choice" has `choices`, "switch"
+    is on or off; "text" is whatever a person types, in a box of so many `lines`, so the inspection
+    has to check it. What the endpoint accepts is `accepts`, if that is more than the page offers.
     """
 
     name: str
     kind: Kind
     help: str
-    default: float | str = 0
+    default: float | str | bool = 0
     low: float = 0
     high: float = 0
     choices: tuple[str, ...] = ()
+    lines: int = 1
+    accepts: Any = None
 
     def highest(self, gpt2: Gpt2) -> float:
         """Largest value that makes sense for this model."""
@@ -53,8 +59,10 @@ class Control:
     @property
     def type(self) -> type:
         """Python type of a value."""
-        if self.kind == "choice":
+        if self.kind in {"choice", "text"}:
             return str
+        if self.kind == "switch":
+            return bool
         return float if isinstance(self.low, float) else int
 
 
@@ -77,13 +85,17 @@ class Inspection:
 
     The endpoint of an inspection that needs no hidden states computes none. It asks of_text(gpt2,
     text, **controls) for the record, so that texts too long to be read, or empty, have an answer
-    too; or of_model(gpt2), and then has no parameter `text`.
+    too; or of_model(gpt2), and then has no parameter `text`. One that has of_texts(gpt2, texts,
+    **controls) takes a list of texts instead, and of the controls those that this function takes.
+
+    `writes` says that it writes a text of its own, beside the one that is looked at.
 
     examples(gpt2) are texts, with values of the controls, in which something is to be seen.
     """
 
     name: str
     title: str
+    group: Group
     idea: str
     compute: Callable[..., Any]
     figure: Callable[..., Figure]
@@ -95,4 +107,6 @@ class Inspection:
     uses_decoding: bool = False
     of_text: Callable[..., Any] | None = None
     of_model: Callable[[Gpt2], Any] | None = None
+    of_texts: Callable[..., Any] | None = None
+    writes: bool = False
     examples: Callable[[Gpt2], tuple[Example, ...]] | None = None

@@ -24,8 +24,10 @@ from gpt2lab.transcript import Transcript
 
 View = tuple[Inspection, Mapping[str, Any]]
 """An inspection and the values of its controls; a control that is not named has its default."""
-TEXT_VIEWS: tuple[View, ...] = tuple((one, {}) for one in INSPECTIONS if one.of_model is None)
-"""All inspections that look at a text."""
+TEXT_VIEWS: tuple[View, ...] = tuple(
+    (one, {}) for one in INSPECTIONS if one.of_model is None and not one.writes
+)
+"""All inspections that look at a text, and at no other that they write for it."""
 
 NUMBERS = ("return_dict_in_generate=True", "output_logits=True", "output_scores=True")
 """What `generate` needs to be told to return its numbers too."""
@@ -43,7 +45,10 @@ def as_notebook(gpt2: Gpt2, transcript: Transcript, views: Sequence[View] = TEXT
     for inspection, values in views:
         idea = inspection.idea.strip().split("\n\n")[0]
         cells.append(_markdown(f"## {inspection.title}\n\n{idea}"))
-        cells.append(_code(_look(gpt2, inspection, values, trace, answer)))
+        try:
+            cells.append(_code(_look(gpt2, inspection, values, trace, answer)))
+        except Refusal as refusal:
+            cells.append(_markdown(f"This cannot be shown: {_span(str(refusal))}"))
     notebook = {
         "cells": [{"id": f"cell-{number}", **cell} for number, cell in enumerate(cells)],
         "metadata": {

@@ -66,19 +66,27 @@ def generated(
     gpt2: Gpt2, ids: Sequence[int], decoding: Decoding, name: str, options: Sequence[str] = ()
 ) -> str:
     """Code that binds `name` to what `generate` returns; `options` are further arguments of it."""
-    arguments = _arguments(decoding)
+    arguments = written_arguments(decoding)
     seed = f"set_seed({decoding.seed})\n" if decoding.strategy == "sample" else ""
     imports = ["set_seed"] if seed else []
-    own = ""
-    if gpt2.source == "local":
-        # The folder may bring sampling defaults, which `generate` would apply without a word.
-        plain = gpt2.model.generation_config
-        special = ("bos_token_id", "eos_token_id", "pad_token_id")
-        values = ", ".join(f"{name}={getattr(plain, name)!r}" for name in special)
-        own = f"model.generation_config = GenerationConfig({values})\n"
+    own = own_configuration(gpt2)
+    if own:
         imports.append("GenerationConfig")
     call = ", ".join(["ids", "attention_mask=torch.ones_like(ids)", *arguments, *options])
     return f"{preamble(gpt2, ids, imports=imports)}\n{own}{seed}{name} = model.generate({call})"
+
+
+def own_configuration(gpt2: Gpt2) -> str:
+    """Line that undoes the generation settings of a local folder; "" for other models.
+
+    The folder may bring sampling defaults, which `generate` would apply without a word.
+    """
+    if gpt2.source != "local":
+        return ""
+    plain = gpt2.model.generation_config
+    special = ("bos_token_id", "eos_token_id", "pad_token_id")
+    values = ", ".join(f"{name}={getattr(plain, name)!r}" for name in special)
+    return f"model.generation_config = GenerationConfig({values})\n"
 
 
 def call(decoding: Decoding) -> str:
@@ -88,10 +96,10 @@ def call(decoding: Decoding) -> str:
     'set_seed(42); model.generate(ids, do_sample=True, max_length=50, top_k=5)'
     """
     seed = f"set_seed({decoding.seed}); " if decoding.strategy == "sample" else ""
-    return f"{seed}model.generate({', '.join(['ids', *_arguments(decoding)])})"
+    return f"{seed}model.generate({', '.join(['ids', *written_arguments(decoding)])})"
 
 
-def _arguments(decoding: Decoding) -> list[str]:
+def written_arguments(decoding: Decoding) -> list[str]:
     """The settings as `generate` takes them, written as code."""
     arguments = [f"{name}={value!r}" for name, value in decoding.generate_arguments().items()]
     return [*arguments, "tokenizer=tokenizer"] if decoding.stop else arguments

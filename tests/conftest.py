@@ -1,12 +1,17 @@
 """Models for the tests: a small random GPT-2, pocket, and plain copies to compare with."""
 
+import contextlib
 import functools
+import io
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers import AutoConfig, AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from gpt2lab.models import Gpt2, load_model
 
@@ -39,6 +44,16 @@ def random_gpt2(random_folder: Path) -> Gpt2:
 
 
 @pytest.fixture(scope="session")
+def wide_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Gpt2:
+    """A random GPT-2 of one thin layer that reads 1,024 tokens."""
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    torch.manual_seed(4)
+    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=4)).save_pretrained(folder)
+    GPT2Tokenizer(str(POCKET / "vocab.json"), str(POCKET / "merges.txt")).save_pretrained(folder)
+    return load_model(str(folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
 def pocket() -> Gpt2:
     return load_model("pocket", device="cpu")
 
@@ -47,6 +62,32 @@ def pocket() -> Gpt2:
 def gpt2(request: pytest.FixtureRequest) -> Gpt2:
     """Each test that asks for it runs on both models."""
     return request.getfixturevalue(request.param)
+
+
+_tokenizer_once = functools.cache(AutoTokenizer.from_pretrained)
+_config_once = functools.cache(AutoConfig.from_pretrained)
+_loads_once = functools.cache(json.loads)
+
+
+@pytest.fixture
+def run_quickly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Run a snippet about a tokenizer; what one before has read from a file is not read again.
+
+    Gives the names that it binds, and as "printed" what it prints.
+    """
+
+    def run(code: str) -> dict[str, Any]:
+        assert "gpt2lab" not in code.replace("gpt2lab/pocket", "").replace("gpt2lab's folder", "")
+        assert len([line for line in code.splitlines() if line.strip()]) <= 18
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(code, "snippet", "exec"), namespace)
+        return {**namespace, "printed": printed.getvalue()}
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", _tokenizer_once)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", _config_once)
+    monkeypatch.setattr(json, "loads", _loads_once)
+    return run
 
 
 @functools.cache

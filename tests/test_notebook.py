@@ -322,6 +322,9 @@ def test_the_notebook_prints_the_numbers_of_the_tokens(runs, printed, name):
         assert abs(int(rank) - choice.rank) <= (within == BEAM_NUMBERS)
 
 
+FRACTION = re.compile(r"-?\d+\.\d*(?:e[-+]?\d+)?")
+
+
 @pytest.mark.parametrize("name", LOOKED_INTO)
 def test_the_cells_of_the_inspections_print_what_their_snippets_print(
     runs, printed, name, monkeypatch
@@ -336,7 +339,13 @@ def test_the_cells_of_the_inspections_print_what_their_snippets_print(
         for inspection, _ in TEXT_VIEWS
     ]
     assert all(expected)
-    assert printed[name][3:] == expected
+    assert [FRACTION.sub("#", one) for one in printed[name][3:]] == [
+        FRACTION.sub("#", one) for one in expected
+    ]
+    for one, other in zip(printed[name][3:], expected, strict=True):
+        fractions = [[float(number) for number in FRACTION.findall(text)] for text in (one, other)]
+        # Integrated gradients sum hundreds of passes, whose last digits depend on the threads.
+        assert fractions[0] == pytest.approx(fractions[1], rel=1e-5, abs=1e-5)
     notebook = as_notebook(gpt2, transcript)
     assert notebook.count("GPT2LMHeadModel.from_pretrained") == 1
 
@@ -364,8 +373,8 @@ def code_cells(notebook: str) -> list[str]:
 
 def test_the_inspections_are_those_that_look_at_a_text():
     names = [inspection.name for inspection, _ in TEXT_VIEWS]
-    assert names == [one.name for one in INSPECTIONS if one.of_model is None]
-    assert "parameters" not in names
+    assert names == [one.name for one in INSPECTIONS if one.of_model is None and not one.writes]
+    assert not {"parameters", "batch", "pipeline", "ablate"} & set(names)
     assert {"tokens", "next_token", "attention", "logit_lens"} <= set(names)
 
 

@@ -1,5 +1,7 @@
 """The Tokens tab: bytes, pieces that belong together, round trip, and an honest strip of chips."""
 
+import copy
+import dataclasses
 import io
 import itertools
 import warnings
@@ -7,36 +9,34 @@ import warnings
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from prompts import HOSTILE, PROMPTS
+from prompts import HOSTILE
+from texts import TEXTS
+from tokenizers.normalizers import Lowercase
 
 from gpt2lab.chips import LEFT, RIGHT, Chip, wrapped
 from gpt2lab.inspections import tokens
 from gpt2lab.tokens import character_starts, readable, tokenize
 from gpt2lab.trace import trace_ids, trace_text
 
-MORE = {
-    "skin tones": "👍🏽👋🏿 ok 👩🏻‍💻",
-    "flags": "🇫🇷🇩🇪🇯🇵",
-    "mixed": "naïve café 你 好 مرحبا 🎉!",
-    "korean": "안녕하세요 세계",
-    "thai": "สวัสดีชาวโลก",
-    "old scripts": "𒀀𓀀 𝔘𝔫𝔦",
-    "replacement character": "a\ufffdb",
-    "one byte": "é",
-}
-TEXTS = {**PROMPTS, **HOSTILE, **MORE}
-every_text = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+EVERY = {**HOSTILE, **TEXTS}
+every_text = pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
 
 
 def drawn(drawing: Figure) -> list[str]:
     return [text.get_text() for text in drawing.axes[0].texts]
 
 
-def save(drawing: Figure) -> None:
+def save(drawing: Figure, *kinds: str) -> None:
+    """Draw with every warning an error; in few dots, since nobody looks.
+
+    Warnings about letters come when the text is laid out, which without any `kinds` is all.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind in ("png", "svg"):
-            drawing.savefig(io.BytesIO(), format=kind)
+        if not kinds:
+            drawing.draw_without_rendering()
+        for kind in kinds:
+            drawing.savefig(io.BytesIO(), format=kind, dpi=30)
 
 
 def pieces(gpt2, ids: list[int]) -> tokens.TokenPieces:
@@ -77,6 +77,7 @@ def test_the_endpoint_answers_with_what_tokenize_gives(random_gpt2, text):
         "shown": list(expected.shown),
         "count": expected.count,
         "limit": 128,
+        "round_trip": True,
     }
 
 
@@ -115,14 +116,68 @@ def test_ids_that_the_tokenizer_would_not_cut_are_told(random_gpt2):
     ids = random_gpt2.tokenizer.convert_tokens_to_ids(["T", "oday"])
     result = pieces(random_gpt2, ids)
     assert result.text == "Today"
+    assert result.again == (8888,)
+    assert result.kept
     assert not result.round_trip
-    assert any("other ids" in text for text in drawn(tokens.figure(result)))
+    assert not tokens.answer(result)["round_trip"]
+    said = "no round trip: the same text, but 1 token when it is encoded again"
+    assert any(said in text for text in drawn(tokens.figure(result)))
+    result = pieces(random_gpt2, random_gpt2.tokenizer.encode("Today"))
+    assert result.round_trip
+    assert tokens.answer(result)["round_trip"]
+
+
+def test_a_text_that_the_tokenizer_changes_does_not_come_back(random_gpt2):
+    tokenizer = copy.deepcopy(random_gpt2.tokenizer)
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    small = dataclasses.replace(random_gpt2, tokenizer=tokenizer)
+    for text, comes_back in (("today", True), ("Today", False)):
+        result = tokens.text_pieces(small, text)
+        assert result.text == "today"
+        assert result.round_trip == comes_back
+        assert tokens.answer(result)["round_trip"] == comes_back
+
+
+@pytest.mark.parametrize(
+    ("length", "title"),
+    [
+        (1, "1 of 128 tokens"),
+        (128, "128 of 128 tokens"),
+        (131, "131 of 128 tokens: 3 too many to be read at once"),
+    ],
+)
+def test_the_count_stands_against_the_models_limit(random_gpt2, length, title):
+    assert title in drawn(tokens.figure(tokens.id_pieces(random_gpt2, [464] * length)))
+
+
+@every_text
+def test_the_snippet_gives_the_tokens_shown(wide_gpt2, text, run_quickly):
+    trace = trace_text(wide_gpt2, text)
+    result, names = tokens.token_pieces(trace), run_quickly(tokens.snippet(trace))
+    assert tuple(names["ids"]) == result.ids
+    assert tuple(names["tokens"]) == result.tokens
+    assert names["text"] == result.text == (text or "<|endoftext|>")
+    assert names["round_trip"] is result.round_trip is True
+    assert names["limit"] == result.limit == 1024
+    assert f"{len(result.ids)} of 1024 tokens" in names["printed"]
+
+
+@pytest.mark.parametrize("ids", [[236], [51, 4348], [464, 12520, 236], [236] * 30], ids=str)
+def test_the_snippet_of_ids_that_do_not_come_back_says_so(wide_gpt2, ids, run_quickly):
+    trace = trace_ids(wide_gpt2, ids)
+    names = run_quickly(tokens.snippet(trace))
+    assert names["ids"] == ids
+    assert tuple(names["again"]) == tokens.token_pieces(trace).again
+    assert names["again"] != ids
+    assert names["round_trip"] is tokens.token_pieces(trace).round_trip is False
 
 
 def test_half_a_character_stands_alone(random_gpt2):
     result = pieces(random_gpt2, [464, 12520, 236])
     assert result.starts == (0, 1, 2)
     assert result.text == "The �"
+    assert not result.kept
+    assert not result.round_trip
     texts = drawn(tokens.figure(result))
     assert {"␣ f0 9f", "8e", "�"} <= set(texts)
     assert texts[-1].endswith("�: bytes that are no character")
@@ -135,7 +190,10 @@ def test_the_strip_shows_blanks_ids_and_joined_bytes(random_gpt2):
         assert expected in texts
     assert "U+062D ح" in texts
     assert "␣é" in texts
-    assert "15 characters · 20 bytes · decoded to text and cut again: the same ids" in texts
+    assert (
+        "15 characters · 20 bytes · round trip: decoded and encoded again, the ids are the same"
+        in texts
+    )
     assert texts[-1].startswith("left: the position of the row's first token")
     assert "joined" in texts[-1]
     assert "joined" not in drawn(tokens.figure(tokens.text_pieces(random_gpt2, "we")))[-1]
@@ -162,10 +220,10 @@ def test_no_character_is_cut_where_the_strip_ends(pocket):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_chips_lie_side_by_side_within_the_paper(random_gpt2, dark):
-    text = "".join(TEXTS.values())
+    text = "".join(HOSTILE.values())
     result = tokens.text_pieces(random_gpt2, text)
     drawing = tokens.figure(result, dark=dark)
-    save(drawing)
+    save(drawing, "png", "svg")
     rows: dict[float, list[tuple[float, float]]] = {}
     for patch in drawing.axes[0].patches:
         rows.setdefault(patch.get_y(), []).append((patch.get_x(), patch.get_width()))
@@ -190,9 +248,9 @@ def test_a_chip_longer_than_a_row_is_cut():
 
 
 @every_text
-def test_every_text_draws_without_a_warning(random_gpt2, text):
-    save(tokens.figure(tokens.token_pieces(trace_text(random_gpt2, text))))
-    save(tokens.figure(tokens.text_pieces(random_gpt2, text)))
+def test_every_text_draws_without_a_warning(wide_gpt2, text):
+    kinds = ("png", "svg") if text in HOSTILE.values() else ()
+    save(tokens.figure(tokens.text_pieces(wide_gpt2, text)), *kinds)
 
 
 def test_every_token_of_the_vocabulary_can_be_drawn_and_none_looks_empty(random_gpt2):

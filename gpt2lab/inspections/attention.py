@@ -121,6 +121,7 @@ for query, row in zip(tokenizer.convert_ids_to_tokens(ids[0]), weights):
 INSPECTION = Inspection(
     name="attention",
     title="Attention",
+    group="Inside",
     idea=__doc__ or "",
     compute=attention,
     figure=figure,

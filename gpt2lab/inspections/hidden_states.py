@@ -207,6 +207,7 @@ for layer, (lengths, cosines) in enumerate(zip(norms, cosine_to_final)):
 INSPECTION = Inspection(
     name="hidden_states",
     title="Hidden states",
+    group="Inside",
     idea=__doc__ or "",
     compute=hidden_states,
     figure=figure,

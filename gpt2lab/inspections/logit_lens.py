@@ -227,6 +227,7 @@ for layer, row in enumerate(log_p.exp()):
 INSPECTION = Inspection(
     name="logit_lens",
     title="Logit lens",
+    group="Inside",
     idea=__doc__ or "",
     compute=logit_lens,
     figure=figure,

@@ -1,18 +1,28 @@
 r"""Which token comes next, and what the decoding settings make of it.
 
 Behind every position GPT-2 computes one number for each of the 50,257 tokens of its vocabulary, the
-*logits*: the last hidden state $x$ multiplied with the token embeddings $E$. Softmax turns them
-into probabilities,
+*logits*: the last hidden state $x$ multiplied with the rows of the output matrix $E$, which in
+GPT-2 are the token embeddings. Softmax turns them into probabilities; the temperature $T$ divides
+them before that:
 
-$$p(\text{token } i) = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad z = x \cdot E^\top .$$
+$$p(\text{token } i) = \frac{e^{z_i / T}}{\sum_j e^{z_j / T}}, \qquad z = x \cdot E^\top .$$
 
-Decoding does not draw from them directly. Each setting that is active adds one stage, a *logits
-processor*, which changes the scores of the stage before it: temperature divides them, a repetition
-penalty lowers some, and top_k, top_p, min_p and typical_p set the scores of all tokens that they
-drop to $-\infty$, so that only the kept ones share the probability. The stages appear here in the
-order in which transformers applies them. What was *kept* are the tokens with a finite score; the
-*entropy*, in bits, says how undecided the model is after the stage: 0 if only one token is left,
-and 15.6 if all 50,257 were equally likely.
+The first lines of the picture are this formula with its numbers, where the index of $x$ is the
+position and that of $E$ the token's id. The sum is written as a power of $e$, since with logits
+below $-30$ it would be too small to be read.
+
+Decoding does not draw from the logits directly. Each setting that is active adds one stage, a
+*logits processor*, which changes the scores of the stage before it: temperature divides them, a
+repetition penalty lowers some, and top_k, top_p, min_p and typical_p set the scores of all tokens
+that they drop to $-\infty$, so that only the kept ones share the probability. The stages appear
+here in the order in which transformers applies them. What was *kept* are the tokens with a finite
+score; the *kept mass* is the probability that they had together before the stage; the *entropy*,
+in bits, says how undecided the model is after the stage: 0 if only one token is left, and 15.6 if
+all 50,257 were equally likely. The last bar of each panel is all tokens that are not listed, so the
+bars sum to 1.
+
+To follow one token, write it under *token*, with the blank before it if it begins a word: `" the"`
+and `"the"` are two tokens. Its vocabulary string, `Ġthe`, does as well.
 
 Beam search adds up log-probabilities, so under it the first stage turns the logits into those
 (`log_softmax`), which changes no probability, and the others work on them.
@@ -22,198 +32,224 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from gpt2lab.decoding import Decoding, Stage, processed
-from gpt2lab.figures import bars, label, new_figure, theme
+from gpt2lab.decoding import Decoding
+from gpt2lab.figures import label
 from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.refusal import checked_number
+from gpt2lab.one_token import one_token
+from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.snippets import preamble
+from gpt2lab.softmax_formula import formula, signed
+from gpt2lab.stage_panels import SCALES, Panel, small_multiples
+from gpt2lab.stages import Stages, behind, calls, class_names, scores_of
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
 
 MOST_SHOWN = 50
+CHOSEN = "✓ "
+"""Before the token that really follows in the text."""
+SEARCHED = "▸ "
+"""Before the token that was searched for."""
 
 
 @dataclass(frozen=True, eq=False)
-class NextToken:
-    """The scores of every token of the vocabulary at every stage.
+class NextToken(Stages):
+    """The scores of every token of the vocabulary at every stage, and which ones to list.
 
-    position: whose next token it is, counted from the start of the text.
-    stages: (n_stages,) names; the first is "logits", the last holds what is drawn from.
-    scores: (n_stages, vocab_size), float32; -inf for a token that was dropped.
     show: how many of the most probable tokens the figure, the table and the answer list.
+    scale: of the figure, "linear" or "log".
+    temperature: what the scores are divided by; 1 where temperature is no stage.
     chosen: the token that follows in the text, always listed; None at the text's end.
+    searched: the token that was searched for, always listed; None if there is none.
     tokens: vocabulary strings of the ids that are listed at any stage.
     """
 
-    position: int
-    stages: tuple[str, ...]
-    scores: np.ndarray
     show: int
+    scale: str
+    temperature: float
     chosen: int | None
+    searched: int | None
     tokens: dict[int, str]
 
-    def probabilities(self, stage: int) -> np.ndarray:
-        """Softmax over the whole vocabulary: (vocab_size,), sums to 1."""
-        return torch.from_numpy(self.scores[stage]).softmax(-1).numpy()
+    @property
+    def explained(self) -> int:
+        """The token in the formula: the searched one, else the chosen, else the most probable."""
+        if self.searched is not None:
+            return self.searched
+        return int(self.order(-1)[0]) if self.chosen is None else self.chosen
 
-    def kept(self, stage: int) -> int:
-        """Number of tokens whose score is finite."""
-        return int(np.isfinite(self.scores[stage]).sum())
-
-    def entropy_bits(self, stage: int) -> float:
-        """Shannon entropy of the stage's probabilities, in bits."""
-        return float(torch.special.entr(torch.from_numpy(self.probabilities(stage))).sum() / LN_2)
-
-    def order(self, stage: int) -> np.ndarray:
-        """Ids from the highest score to the lowest, the lower id first among equals."""
-        return _order(self.scores[stage])
-
-
-CHOSEN = "✓ "
-"""Before the token that really follows in the text."""
-
-LN_2 = float(np.log(2))
+    @property
+    def formula(self) -> str:
+        """How the token's probability comes about, with the numbers of this record."""
+        id = self.explained
+        return formula(self, id, label(readable(self.tokens[id])), self.temperature)
 
 
 def next_token(
     trace: Trace,
     position: int = -1,
     show: int = 10,
+    token: str = "",
+    scale: str = "linear",
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
 ) -> NextToken:
     """Scores for the token behind `position`, at every stage of `decoding`.
 
-    `prompt_length` says how many of the traced tokens were the prompt of the generation; without
-    it, all up to `position` were. It matters for min_new_tokens alone.
+    `token` is one to search for: its text, or its vocabulary string. `prompt_length` says how many
+    of the traced tokens were the prompt of the generation; without it, all up to `position` were.
+    It matters for min_new_tokens alone.
     """
     show = int(checked_number("show", show, 1, MOST_SHOWN))
+    if not isinstance(scale, str) or scale not in SCALES:
+        raise Refusal(f"scale is {quoted(scale)}, but must be one of {', '.join(SCALES)}.")
     position = trace.position(position)
-    ids = trace.ids[: position + 1]
-    logits = trace.logits(position)[None]
-    stages = _stages(trace, position, decoding or Decoding(), prompt_length)
-    every = [("logits", logits), *processed(stages, ids[None].to(logits.device), logits)]
-    scores = torch.cat([scores for _, scores in every]).cpu().numpy()
+    searched = one_token(trace.gpt2, "token", token)
+    decoding = decoding or Decoding()
+    found = scores_of(trace, position, behind(trace, position, decoding, prompt_length))
     chosen = int(trace.ids[position + 1]) if position + 1 < len(trace) else None
-    listed = np.unique([_order(row)[:show] for row in scores]).tolist()
-    if chosen is not None and chosen not in listed:
-        listed.append(chosen)
+    tops = [found.order(stage)[:show] for stage in range(len(found.stages))]
+    always = [id for id in (chosen, searched) if id is not None]
+    listed = np.union1d(np.concatenate(tops), np.array(always, dtype=np.int64)).tolist()
     return NextToken(
         position=position,
-        stages=tuple(name for name, _ in every),
-        scores=scores,
+        stages=found.stages,
+        scores=found.scores,
         show=show,
+        scale=scale,
+        temperature=decoding.temperature if "temperature" in found.stages else 1.0,
         chosen=chosen,
+        searched=searched,
         tokens=dict(zip(listed, describe(trace.gpt2, listed).tokens, strict=True)),
     )
-
-
-def _order(scores: np.ndarray) -> np.ndarray:
-    return np.argsort(-scores, kind="stable")
 
 
 def figure(result: NextToken, dark: bool = False) -> Figure:
     """One panel of bars per stage, the same tokens in each, so that one sees them come and go."""
     ids = _shown_ids(result)
-    names = [
-        f"{CHOSEN * (id == result.chosen)}{label(text)}  {id}"
-        for text, id in zip(_texts(result, ids), ids, strict=True)
-    ]
-    columns = min(3, len(result.stages))
-    rows = -(-len(result.stages) // columns)
-    height = 0.24 * len(names) + 0.8
-    drawing = new_figure(3.9 * columns + 1.2, height * rows, dark)
-    panels = drawing.subplots(rows, columns, squeeze=False, sharey=True).flat
-    for stage, panel in enumerate(panels):
-        if stage >= len(result.stages):
-            panel.set_visible(False)
-            continue
-        probabilities = result.probabilities(stage)
-        bars(panel, names, [float(probabilities[id]) for id in ids], dark)
-        panel.set_title(
-            f"{result.stages[stage]}: {result.kept(stage):,} kept, "
-            f"{result.entropy_bits(stage):.2f} bits",
-            color=theme(dark).ink,
-        )
-        panel.set_xlabel(
-            f"probability (all other tokens together: {_others(result, stage, ids):.3g})"
-        )
-    return drawing
+    labels = [f"{_marks(result, id)}{label(readable(result.tokens[id]))}  {id}" for id in ids]
+    others = result.scores.shape[1] - len(ids)
+    panels = []
+    for stage, name in enumerate(result.stages):
+        probabilities, finite = result.probabilities(stage), np.isfinite(result.scores[stage])
+        values = [float(probabilities[id]) if finite[id] else None for id in ids]
+        rest = _others(result, stage, ids) if np.delete(finite, ids).any() else None
+        lines = [name, _facts(result, stage), *_followed(result, stage)]
+        panels.append(Panel(tuple(lines), (*values, rest)))
+    searched = None if result.searched is None else ids.index(result.searched)
+    labels = [*labels, f"all other tokens ({others:,})"]
+    return small_multiples(panels, labels, result.formula, result.scale, dark, searched)
+
+
+def _facts(result: NextToken, stage: int) -> str:
+    return (
+        f"{result.kept(stage):,} kept · mass {result.kept_mass(stage):.3g} · "
+        f"entropy {result.entropy_bits(stage):.2f} bits"
+    )
+
+
+def _followed(result: NextToken, stage: int) -> list[str]:
+    """A line about the searched token at a stage, if there is one."""
+    if result.searched is None:
+        return []
+    shown = f"{SEARCHED}{label(readable(result.tokens[result.searched]))}"
+    rank = result.rank(stage, result.searched)
+    score = signed(result.scores[stage][result.searched])
+    return [f"{shown}: " + ("dropped" if rank is None else f"rank {rank:,} · score {score}")]
 
 
 def table(result: NextToken) -> Table:
-    """The most probable tokens of the last stage, then those of the logits: a row each."""
-    last = len(result.stages) - 1
-    probabilities = [result.probabilities(stage) for stage in range(last + 1)]
+    """The most probable tokens of the last stage, then those of the logits: a row each.
+
+    While a token is searched for, the score and the rank after every stage have columns as well.
+    """
+    stages = range(len(result.stages))
+    probabilities = [result.probabilities(stage) for stage in stages]
     ids = _shown_ids(result)
-    ranks = _ranks(result, 0)
-    rows: tuple[tuple[str | float | int, ...], ...] = tuple(
-        (
-            f"{CHOSEN * (id == result.chosen)}{text}",
+    headers = ["token", "id", "rank", "logit", *(f"p after {name}" for name in result.stages)]
+    rows: list[list[str | float | int | bool]] = [
+        [
+            f"{_marks(result, id)}{readable(result.tokens[id])}",
             id,
-            int(ranks[id]),
+            result.rank(0, id) or "",
             float(result.scores[0][id]),
             *(float(stage[id]) for stage in probabilities),
-        )
-        for text, id in zip(_texts(result, ids), ids, strict=True)
-    )
-    others = tuple(_others(result, stage, ids) for stage in range(last + 1))
-    headers = ("token", "id", "rank", "logit", *(f"p after {name}" for name in result.stages))
-    return Table(headers, (*rows, ("all other tokens", "", "", "", *others)))
+        ]
+        for id in ids
+    ]
+    rows.append(["all other tokens", *("",) * 3, *(_others(result, one, ids) for one in stages)])
+    if result.searched is not None:
+        for stage, name in enumerate(result.stages[1:], start=1):
+            headers += [f"score after {name}", f"rank after {name}"]
+            for row, id in zip(rows, ids, strict=False):
+                rank = result.rank(stage, id)
+                score = float(result.scores[stage][id])
+                row += ["dropped", "dropped"] if rank is None else [score, rank]
+            rows[-1] += ["", ""]
+    return Table(tuple(headers), tuple(map(tuple, rows)))
 
 
 def answer(result: NextToken) -> dict[str, Any]:
-    """JSON of the endpoint: per stage how many tokens are kept, the entropy and the top tokens."""
+    """JSON of the endpoint: per stage how many tokens are kept, the entropy and the top tokens.
+
+    `searched` is the token that was searched for at that stage; null if there is none. A dropped
+    one has the probability 0, and neither logit nor rank.
+    """
     stages = []
     for stage, name in enumerate(result.stages):
-        order, probabilities = result.order(stage), result.probabilities(stage)
-        ids = [int(id) for id in order[: result.show] if np.isfinite(result.scores[stage][id])]
-        top = [
-            {
-                "id": id,
-                "token": result.tokens[id],
-                "logit": float(result.scores[stage][id]),
-                "probability": float(probabilities[id]),
-                "rank": rank,
-            }
-            for rank, id in enumerate(ids, start=1)
-        ]
+        ids = [int(id) for id in result.order(stage)[: result.show]]
+        top = [_listed(result, stage, id) for id in ids if np.isfinite(result.scores[stage][id])]
+        searched = result.searched
         stages.append(
             {
                 "name": name,
                 "kept": result.kept(stage),
+                "kept_mass": result.kept_mass(stage),
                 "entropy_bits": result.entropy_bits(stage),
                 "top": top,
+                "searched": None if searched is None else _listed(result, stage, searched),
             }
         )
-    return {"position": result.position, "stages": stages}
+    return {"position": result.position, "formula": result.formula, "stages": stages}
+
+
+def _listed(result: NextToken, stage: int, id: int) -> dict[str, Any]:
+    rank = result.rank(stage, id)
+    return {
+        "id": id,
+        "token": result.tokens[id],
+        "logit": None if rank is None else float(result.scores[stage][id]),
+        "probability": float(result.probabilities(stage)[id]),
+        "rank": rank,
+    }
 
 
 def snippet(
     trace: Trace,
     position: int = -1,
     show: int = 10,
+    token: str = "",
+    scale: str = "linear",
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
 ) -> str:
     """Code that binds `scores`, (n_stages, vocab_size), and prints the top of the last stage."""
     position = trace.position(position)
-    prompt = trace.prefix(position + 1)
     decoding = decoding or Decoding()
-    stages = _stages(trace, position, decoding, prompt_length)
-    written = position + 1 - (prompt_length or position + 1)
-    length = f"ids.shape[1] - {written}" if written > 0 else "ids.shape[1]"
-    eos = repr(trace.gpt2.model.generation_config.eos_token_id)
-    classes = [type(processor).__name__ for _, processor in stages]
-    calls = [
-        f"{name}({_arguments(stage.name, decoding, length, eos)})"
-        for name, stage in zip(classes, stages, strict=True)
-    ]
-    processors = "".join(f"\n    {call}," for call in calls) + ("\n" if calls else "")
-    return f"""{preamble(trace.gpt2, prompt.ids.tolist(), imports=classes)}
+    stages = behind(trace, position, decoding, prompt_length)
+    made = calls(trace, position, decoding, prompt_length, stages)
+    processors = "".join(f"\n    {call}," for call in made) + ("\n" if made else "")
+    ids = trace.ids[: position + 1].tolist()
+    searched = one_token(trace.gpt2, "token", token)
+    follow = ""
+    if searched is not None:
+        shown = label(describe(trace.gpt2, [searched]).shown[0])
+        follow = f"""for stage in scores:  # the token {shown!r}
+    rank = (stage > stage[{searched}]).sum() + 1
+    print(f"{{stage[{searched}]:.4f}}  {{stage.softmax(-1)[{searched}]:.4g}}  rank {{rank}}")
+"""
+    return f"""{preamble(trace.gpt2, ids, imports=class_names(stages))}
 with torch.no_grad():
     scores = [model(ids).logits[:, -1]]
 for processor in [{processors}]:
@@ -221,33 +257,15 @@ for processor in [{processors}]:
 scores = torch.cat(scores)  # (stages, vocabulary)
 for p, i in zip(*scores[-1].softmax(-1).topk({int(show)})):
     print(f"{{p:.4f}}  {{i:5}}  {{tokenizer.decode(i)!r}}")
-"""
-
-
-def _stages(
-    trace: Trace, position: int, decoding: Decoding, prompt_length: int | None
-) -> list[Stage]:
-    length = min(prompt_length or position + 1, position + 1)
-    return decoding.stages_from_logits(trace.gpt2, trace.ids[:length].tolist())
-
-
-def _arguments(stage: str, decoding: Decoding, prompt_length: str, eos: str) -> str:
-    """Constructor arguments of the logits processor behind a stage, as code."""
-    if stage == "log_softmax":
-        return ""
-    if stage == "min_length":
-        return f"{prompt_length} + {decoding.min_new_tokens}, {eos}"
-    if stage == "min_new_tokens":
-        return f"{prompt_length}, {decoding.min_new_tokens}, {eos}"
-    return repr(getattr(decoding, stage))
+{follow}"""
 
 
 def _shown_ids(result: NextToken) -> list[int]:
-    """Top tokens of the logits, those of the last stage, and the one that really follows."""
+    """Top tokens of the logits and of the last stage, the one that follows, the searched one."""
     first, last = (result.order(stage)[: result.show] for stage in (0, len(result.stages) - 1))
     kept = [id for id in last if np.isfinite(result.scores[-1][id])]
-    chosen = [] if result.chosen is None else [result.chosen]
-    return [int(id) for id in dict.fromkeys([*first, *kept, *chosen])]
+    always = [id for id in (result.chosen, result.searched) if id is not None]
+    return [int(id) for id in dict.fromkeys([*first, *kept, *always])]
 
 
 def _others(result: NextToken, stage: int, ids: list[int]) -> float:
@@ -255,21 +273,14 @@ def _others(result: NextToken, stage: int, ids: list[int]) -> float:
     return float(np.delete(result.probabilities(stage), ids).sum(dtype=np.float64))
 
 
-def _texts(result: NextToken, ids: list[int]) -> tuple[str, ...]:
-    return tuple(readable(result.tokens[id]) for id in ids)
-
-
-def _ranks(result: NextToken, stage: int) -> np.ndarray:
-    """Rank of every id, (vocab_size,), 1 for the highest score."""
-    order = result.order(stage)
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(1, len(order) + 1)
-    return ranks
+def _marks(result: NextToken, id: int) -> str:
+    return CHOSEN * (id == result.chosen) + SEARCHED * (id == result.searched)
 
 
 INSPECTION = Inspection(
     name="next_token",
     title="Next token",
+    group="Prediction",
     idea=__doc__ or "",
     compute=next_token,
     figure=figure,
@@ -280,6 +291,8 @@ INSPECTION = Inspection(
     controls=(
         Control("position", "position", "whose next token; -1 is the end of the text", -1),
         Control("show", "number", "how many tokens to list", 10, low=1, high=MOST_SHOWN),
+        Control("token", "text", 'one token to follow through the stages, such as " the"', ""),
+        Control("scale", "choice", "of the bars", "linear", choices=SCALES),
     ),
     uses_decoding=True,
 )

@@ -237,6 +237,7 @@ print(total, total == model.num_parameters())
 INSPECTION = Inspection(
     name="parameters",
     title="Parameters",
+    group="Weights",
     idea=__doc__ or "",
     compute=_of_traced,
     figure=figure,

@@ -3,7 +3,8 @@ r"""How a text becomes tokens, and what each of them stands for.
 GPT-2 reads neither letters nor words. Its tokenizer writes the text as UTF-8 *bytes*, cuts it
 before most words, numbers and signs, and then joins bytes into longer and longer pieces (byte-pair
 encoding): of all pairs of neighbours $(a, b)$ it joins the one of lowest rank, which is the order
-in which the pairs were learned, the most common one first; until no known pair is left,
+in which the pairs were learned, the most common one first; until no known pair is left (the tab
+"How BPE got there" shows it step by step),
 
 $$\text{text} \to \text{bytes} \to \text{tokens} \to \text{ids}, \qquad
 \text{next pair} = \operatorname*{arg\,min}_{(a,\,b)}\; \text{rank}(a, b).$$
@@ -23,7 +24,7 @@ invisible joiner, and 🚀.
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ from gpt2lab.chips import Chip, Head, strip
 from gpt2lab.figures import drawable, label
 from gpt2lab.inspection import Inspection, Table
 from gpt2lab.models import Gpt2
-from gpt2lab.snippets import source, text_of, where
+from gpt2lab.snippets import source, where
 from gpt2lab.tokens import character_starts, describe, encode, readable, token_bytes
 from gpt2lab.trace import Trace
 
@@ -45,8 +46,10 @@ class TokenPieces:
     """The tokens of a text; the tuples have one entry per token.
 
     text: what the ids are decoded to; `�` for bytes that are no character.
-    round_trip: whether the tokenizer cuts `text` into these ids again. Those of a prompt always
-        come back; a model may write tokens that the tokenizer would have joined.
+    again: what the tokenizer cuts `text` into. Those are the same ids for a prompt; but a model
+        may write tokens that the tokenizer would have joined, or half a character.
+    kept: whether `text` is the text that was asked for; of ids alone, whether it has their bytes,
+        which it has not if some are no character.
     ids: (n,) rows of the embedding matrix.
     tokens: (n,) vocabulary strings; shown: (n,) the same as a person reads them.
     hex: (n,) the token's UTF-8 bytes, such as "f0 9f".
@@ -57,13 +60,19 @@ class TokenPieces:
     """
 
     text: str
-    round_trip: bool
+    again: tuple[int, ...]
+    kept: bool
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
     shown: tuple[str, ...]
     hex: tuple[str, ...]
     starts: tuple[int, ...]
     limit: int
+
+    @property
+    def round_trip(self) -> bool:
+        """Whether nothing is lost: `encode(decode(ids)) == ids`, and no byte has changed."""
+        return self.kept and self.again == self.ids
 
     @property
     def groups(self) -> tuple[range, ...]:
@@ -84,15 +93,19 @@ def token_pieces(trace: Trace) -> TokenPieces:
 
 def text_pieces(gpt2: Gpt2, text: str) -> TokenPieces:
     """Tokens of any text: it may be empty, or longer than the model can read."""
-    return id_pieces(gpt2, encode(gpt2, text))
+    pieces = id_pieces(gpt2, encode(gpt2, text))
+    # GPT-2's tokenizer keeps every text, but that of a folder may put all in small letters.
+    return replace(pieces, kept=pieces.text == text)
 
 
 def id_pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
     """Tokens of any ids."""
     described = describe(gpt2, ids)
+    decoded = gpt2.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     return TokenPieces(
-        text=gpt2.tokenizer.decode(ids, clean_up_tokenization_spaces=False),
-        round_trip=text_of(gpt2, ids) is not None,
+        text=decoded,
+        again=tuple(gpt2.tokenizer.encode(decoded, verbose=False)),
+        kept=decoded.encode() == b"".join(map(token_bytes, described.tokens)),
         ids=described.ids,
         tokens=described.tokens,
         shown=described.shown,
@@ -111,14 +124,14 @@ def figure(result: TokenPieces, dark: bool = False) -> Figure:
     groups = [range(one.start, min(one.stop, shown)) for one in result.groups if one.start < shown]
     chips = [chip(result, group, _ids_below(result, group)) for group in groups]
     size = sum(len(token_bytes(token)) for token in result.tokens)
-    back = "the same" if result.round_trip else "other"
+    over = f": {count - result.limit:,} too many to be read at once" if count > result.limit else ""
     head = Head(
-        title=f"{_many(count, 'token')} of at most {result.limit:,}",
+        title=f"{count:,} of {_many(result.limit, 'token')}{over}",
         note=f"the first {shown:,} of {count:,} are drawn, the table has all"
         if shown < count
         else "",
         facts=f"{_many(len(result.text), 'character')} · {_many(size, 'byte')}"
-        f" · decoded to text and cut again: {back} ids",
+        f" · {round_trip_in_words(result)}",
         filled=count / result.limit,
     )
     legend = "left: the position of the row's first token · below each token: its id"
@@ -127,6 +140,19 @@ def figure(result: TokenPieces, dark: bool = False) -> Figure:
     if any("�" in chip.name for chip in chips):
         legend += " · �: bytes that are no character"
     return strip(chips, head, legend, dark)
+
+
+def round_trip_in_words(result: TokenPieces) -> str:
+    """What comes back of the text or of the ids, in one phrase."""
+    if result.round_trip:
+        return "round trip: decoded and encoded again, the ids are the same"
+    if not result.kept:
+        why = "bytes that are no character become �" if "�" in result.text else "other bytes"
+        return f"no round trip: decoded, it is another text ({why})"
+    return (
+        f"no round trip: the same text, but {_many(len(result.again), 'token')} "
+        "when it is encoded again"
+    )
 
 
 def chip(
@@ -209,39 +235,42 @@ def answer(result: TokenPieces) -> dict[str, Any]:
         "shown": list(result.shown),
         "count": len(result.ids),
         "limit": result.limit,
+        "round_trip": result.round_trip,
     }
 
 
 def snippet(trace: Trace) -> str:
-    """Code that binds `ids`, `tokens` and `text`."""
-    gpt2, known = trace.gpt2, trace.ids.tolist()
-    text = text_of(gpt2, known)
-    ids = f"tokenizer.encode({text!r})"
-    if known == [gpt2.tokenizer.bos_token_id]:
+    """Code that binds `ids`, `tokens`, `text`, `again`, `round_trip` and `limit`."""
+    gpt2, pieces = trace.gpt2, token_pieces(trace)
+    ids = f"tokenizer.encode({pieces.text!r})" if pieces.round_trip else repr(list(pieces.ids))
+    if pieces.ids == (gpt2.tokenizer.bos_token_id,):
         ids = "[tokenizer.bos_token_id]"
-    elif text is None:
-        ids = repr(known)
-    return f"""from transformers import AutoTokenizer
+    return f"""from transformers import AutoConfig, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({source(gpt2)}){where(gpt2)}
+limit = AutoConfig.from_pretrained({source(gpt2)}).n_positions
 ids = {ids}
 tokens = tokenizer.convert_ids_to_tokens(ids)
 for id, token in zip(ids, tokens):
     print(f"{{id:5}}  {{token!r:20}}  {{tokenizer.decode([id])!r}}")
 text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-print(len(ids), "tokens:", repr(text))
+again = tokenizer.encode(text)
+round_trip = again == ids
+print(len(ids), "of", limit, "tokens; encoded again the same:", round_trip)
+print(repr(text))
 """
 
 
 INSPECTION = Inspection(
     name="tokens",
     title="Tokens",
+    group="Text",
     idea=__doc__ or "",
     compute=token_pieces,
     figure=figure,
     table=table,
     answer=answer,
     snippet=snippet,
-    reproduces=("ids", "tokens", "text"),
+    reproduces=("ids", "tokens", "text", "again", "round_trip", "limit"),
     of_text=text_pieces,
 )

@@ -168,6 +168,7 @@ def _yes(value: bool) -> str:
 INSPECTION = Inspection(
     name="weight_tying",
     title="Weight tying",
+    group="Weights",
     idea=__doc__ or "",
     compute=weight_tying,
     figure=figure,

@@ -1,8 +1,8 @@
 """The endpoints: for gradio_client, curl and MCP. One JSON object each, or one sentence.
 
-Every inspection becomes an endpoint of its name; its parameters are `text` (unless it is about the
-model alone), its controls, the decoding settings if it uses them, and `model`, where "" means the
-app's default model.
+Every inspection becomes an endpoint of its name; its parameters are `text` (or `texts`, or none if
+it is about the model alone), its controls, the decoding settings if it uses them, and `model`,
+where "" means the app's default model.
 """
 
 import inspect
@@ -29,6 +29,7 @@ def _parameter(name: str, type: Any, default: Any) -> inspect.Parameter:
 
 
 TEXT = _parameter("text", str, "")
+TEXTS = _parameter("texts", list[str], ())
 MODEL = _parameter("model", str, "")
 DECODING = (
     _parameter("strategy", str, "sample"),
@@ -73,7 +74,9 @@ def add_endpoints(default: Gpt2, traces: Traces) -> None:
 def _inspection_answer(
     inspection: Inspection, default: Gpt2, traces: Traces
 ) -> Callable[..., dict[str, Any]]:
-    def answer(model: str, text: str = "", **values: Any) -> dict[str, Any]:
+    def answer(
+        model: str, text: str = "", texts: Sequence[str] = (), **values: Any
+    ) -> dict[str, Any]:
         gpt2 = model_named(model, default)
         if inspection.of_model:
             return dict(inspection.answer(inspection.of_model(gpt2)))
@@ -82,6 +85,8 @@ def _inspection_answer(
         if inspection.uses_decoding:
             settings = {one.name: values.pop(one.name) for one in DECODING}
             values["decoding"] = _decoding(settings)
+        if inspection.of_texts:
+            return dict(inspection.answer(inspection.of_texts(gpt2, texts, **values)))
         trace = traces.trace(gpt2, prompt_ids(gpt2, text))
         return dict(inspection.answer(inspection.compute(trace, **values)))
 
@@ -90,8 +95,13 @@ def _inspection_answer(
 
 
 def _inspection_parameters(inspection: Inspection) -> list[inspect.Parameter]:
-    text = [] if inspection.of_model else [TEXT]
-    controls = [_parameter(one.name, one.type, one.default) for one in inspection.controls]
+    text = [] if inspection.of_model else [TEXTS if inspection.of_texts else TEXT]
+    taken = inspect.signature(inspection.of_texts or inspection.compute).parameters
+    controls = [
+        _parameter(one.name, one.accepts or one.type, one.default)
+        for one in inspection.controls
+        if one.name in taken
+    ]
     return [*text, *controls, *(DECODING if inspection.uses_decoding else ()), MODEL]
 
 

@@ -18,7 +18,7 @@ from gpt2lab.tokens import describe
 from gpt2lab.ui.downloads import build_downloads
 from gpt2lab.ui.examples import example_choice
 from gpt2lab.ui.header import plain
-from gpt2lab.ui.limits import MODEL_QUEUE
+from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
 from gpt2lab.ui.session import Session, Subject, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar
 from gpt2lab.ui.traces import Traces
@@ -111,7 +111,7 @@ def build_inspection_tab(
                 "" if inspection.of_model else _note(gpt2, session, looked_at, empty),
                 gr.update(visible=False),
                 inspection.figure(result, dark=dark),
-                _rounded(inspection.table(result)),
+                rounded(inspection.table(result)),
                 inspection.snippet(trace, **arguments),
                 inputs,
                 result,
@@ -131,9 +131,9 @@ def build_inspection_tab(
         api_visibility="private",
         **MODEL_QUEUE,
     )
-    changes = [control.change for control in controls]
+    changes = [event for control in controls for event in _settled(control)]
     if changes:
-        gr.on(changes, None, None, None, js=PRESS_REDRAW, api_visibility="private")
+        gr.on(changes, None, None, None, js=PRESS_REDRAW, **QUIET)
     pairs = tuple(zip(inspection.controls, controls, strict=True))
     return InspectionTab(inspection, pairs, choice)
 
@@ -163,7 +163,7 @@ def _note(gpt2: Gpt2, session: Session, looked_at: Subject, empty: bool) -> str:
     return f"{note}."
 
 
-def _rounded(table: Table) -> dict[str, Any]:
+def rounded(table: Table) -> dict[str, Any]:
     """What the page shows of a table: numbers to six significant digits."""
     rows = [
         [float(f"{cell:.6g}") if isinstance(cell, float) else cell for cell in row]
@@ -172,10 +172,21 @@ def _rounded(table: Table) -> dict[str, Any]:
     return {"headers": list(table.headers), "data": rows}
 
 
+def _settled(control: gr.components.FormComponent) -> list[Any]:
+    """Events after which a control has another value; a text has one when it is written out."""
+    if isinstance(control, gr.Textbox):
+        return [control.submit, control.blur]
+    return [control.change]
+
+
 def _component(control: Control, gpt2: Gpt2) -> gr.components.FormComponent:
     common: dict[str, Any] = {"label": control.name, "info": control.help}
     if control.kind == "choice":
         return gr.Dropdown(list(control.choices), value=control.default, **common)
+    if control.kind == "switch":
+        return gr.Checkbox(bool(control.default), **common)
+    if control.kind == "text":
+        return gr.Textbox(control.default, lines=control.lines, max_lines=12, **common)
     if control.kind == "position":
         return gr.Number(control.default, precision=0, **common)
     step = 1 if control.type is int else 0.01

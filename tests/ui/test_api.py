@@ -23,13 +23,21 @@ TEXT = "Today we can go 😀 to"
 WEIGHTS_WITHIN = 1e-5
 CONTROLS: dict[str, dict[str, Any]] = {
     "tokens": {},
+    "merges": {"position": 1},
     "parameters": {},
-    "next_token": {"position": 2, "show": 3, "temperature": 0.7, "top_k": 5},
+    "next_token": {"position": 2, "show": 3, "token": "Ġthe", "temperature": 0.7, "top_k": 5},
+    "temperature": {"position": 2, "temperature": 0.7, "top_k": 5, "top_p": 0.9},
+    "batch": {"padding_side": "right", "use_mask": False, "max_new_tokens": 3},
     "score": {"window": 4, "stride": 2},
+    "logits_or_scores": {"steps": 2, "temperature": 0.7, "top_k": 5},
+    "pipeline": {"steps": 2, "temperature": 0.7, "top_k": 5},
+    "kv_cache": {"fill": "alone"},
     "attention": {"layer": 2, "head": 3},
     "hidden_states": {},
     "logit_lens": {"position": 2, "show": 3},
     "attribution": {"position": 2, "token": 464, "difference": "against the best other token"},
+    "ablate": {"heads": "1.2, 0.mlp", "position": 2, "steps": 2, "temperature": 0.7},
+    "gradients": {"position": 2, "output": "log-probability"},
     "weight_tying": {"noise": 0.1},
 }
 
@@ -88,7 +96,8 @@ def test_tokens_are_counted_even_where_none_can_be_read(
     answer = client.predict(text, api_name="/tokens")
     assert answer["ids"] == random_gpt2.tokenizer.encode(text, verbose=False)
     assert answer["count"] == len(answer["ids"]) == len(answer["tokens"]) == len(answer["shown"])
-    assert set(answer) == {"ids", "tokens", "shown", "count", "limit"}
+    assert set(answer) == {"ids", "tokens", "shown", "count", "limit", "round_trip"}
+    assert answer["round_trip"] is True
 
 
 def test_parameters_are_about_the_model_alone(client: Client, random_gpt2: Gpt2) -> None:
@@ -145,6 +154,28 @@ def test_an_empty_text_starts_from_the_beginning_of_text_token(client: Client) -
     assert len(answer["sequences"][0]["ids"]) == 2
 
 
+def test_batch_pads_and_says_how_far_each_row_is_from_its_text_alone(
+    client: Client, random_gpt2: Gpt2
+) -> None:
+    texts = ["Hello dear!", "Today we can go to"]
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    names = [one["parameter_name"] for one in described["/batch"]["parameters"]]
+    assert names[:4] == ["texts", "padding_side", "use_mask", "pad_token"]
+    assert not {"text", "others", "window"} & set(names)
+    answer = client.predict(texts, strategy="greedy", max_new_tokens=4, api_name="/batch")
+    first, second = (encode(random_gpt2, text) for text in texts)
+    assert answer["input_ids"] == [[50256, 50256, *first], second]
+    assert answer["attention_mask"] == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    assert answer["position_ids"] == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]
+    decoding = Decoding("greedy", max_new_tokens=4)
+    alone = [continue_text(random_gpt2, text, decoding)[0].text for text in texts]
+    assert answer["outputs"] == alone
+    assert max(answer["max_logit_error"]) < 1e-4
+    broken = client.predict(texts, "right", max_new_tokens=1, api_name="/batch")
+    assert broken["max_logit_error"][0] > 1e-2
+    assert broken["max_logit_error"][1] < 1e-4
+
+
 def test_next_token_lists_every_stage(client: Client, random_gpt2: Gpt2) -> None:
     answer = client.predict(TEXT, **CONTROLS["next_token"], api_name="/next_token")
     assert answer["position"] == 2
@@ -167,6 +198,14 @@ def test_attention_gives_the_whole_map(client: Client, random_gpt2: Gpt2) -> Non
     assert answer["tokens"] == random_gpt2.tokenizer.tokenize(TEXT)
 
 
+def test_heads_are_named_in_words_or_as_pairs(client: Client) -> None:
+    named = client.predict(TEXT, heads="1.2, 0.mlp", steps=1, api_name="/ablate")
+    paired = client.predict(TEXT, heads=[[1, 2], [0, "mlp"]], steps=1, api_name="/ablate")
+    assert named == paired
+    assert named["kl_bits"] > 0
+    assert named["before"] != named["after"]
+
+
 def test_weight_tying_with_and_without_noise(client: Client, random_gpt2: Gpt2) -> None:
     embedding = random_gpt2.model.transformer.wte.weight.clone()
     plain = client.predict(TEXT, api_name="/weight_tying")
@@ -186,14 +225,18 @@ def test_every_inspection_answers_as_its_function_does(
     client: Client, random_gpt2: Gpt2, inspection: Any
 ) -> None:
     values = CONTROLS[inspection.name]
-    text = () if inspection.of_model else (TEXT,)
-    answer = client.predict(*text, **values, api_name=f"/{inspection.name}")
+    text: Any = [TEXT, "hi"] if inspection.of_texts else TEXT
+    given = () if inspection.of_model else (text,)
+    answer = client.predict(*given, **values, api_name=f"/{inspection.name}")
     names = {control.name for control in inspection.controls}
     arguments = {name: value for name, value in values.items() if name in names}
     if inspection.uses_decoding:
         settings = {name: value for name, value in values.items() if name not in names}
         arguments["decoding"] = Decoding(**settings)
-    result = inspection.compute(trace_text(random_gpt2, TEXT), **arguments)
+    if inspection.of_texts:
+        result = inspection.of_texts(random_gpt2, text, **arguments)
+    else:
+        result = inspection.compute(trace_text(random_gpt2, TEXT), **arguments)
     assert _close(answer, json.loads(json.dumps(inspection.answer(result))))
 
 
@@ -234,8 +277,22 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("next_token", {"text": "hi", "position": 7}, "position is 7"),
     ("next_token", {"text": "hi", "show": None}, "show is None"),
+    (
+        "next_token",
+        {"text": "hi", "token": "zebra"},
+        "but must be one token, and this is 2: z · ebra",
+    ),
+    ("temperature", {"text": "hi", "position": 7}, "position is 7"),
     ("score", {"text": "hi", "stride": 1024}, "stride is 1024"),
     ("score", {"text": "hi " * 9000, "stride": 9}, "please shorten the text"),
+    ("batch", {"texts": []}, "texts has 0 texts"),
+    ("batch", {"texts": ["hi"] * 9}, "texts has 9 texts, but must have 1 to 8"),
+    ("batch", {"texts": "hi"}, "texts is 'hi', but must be a list of strings"),
+    ("batch", {"texts": ["hi", ""]}, "Row 1: The text is empty"),
+    ("batch", {"texts": ["hi", 5]}, "Row 1: The text must be a string"),
+    ("batch", {"texts": ["hi " * 500]}, "Row 0: The text has 501 tokens"),
+    ("batch", {"texts": ["hi"], "use_mask": "no"}, "use_mask is 'no', but must be true or false"),
+    ("batch", {"texts": ["hi"], "padding_side": "up"}, "padding_side is 'up'"),
     ("attention", {"text": "hi", "layer": 3}, "layer is 3"),
     ("attention", {"text": "hi", "head": 1.5}, "head is 1.5"),
     ("logit_lens", {"text": "hi", "position": 7}, "position is 7"),

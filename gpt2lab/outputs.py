@@ -1,0 +1,134 @@
+"""What `generate` returns beside the ids, when it is asked to.
+
+Each step of `model.generate(..., return_dict_in_generate=True)` leaves its logits, its scores and
+the inner states. Sampling draws from the one random generator that all of a process share; so that
+nobody disturbs anybody here, the draw is made by a logits processor, the last one, with a generator
+of its own. It is what `set_seed(seed)` and sampling draw, token for token.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GPT2LMHeadModel, LogitsProcessorList
+
+from gpt2lab.decoding import Decoding
+from gpt2lab.draws import Draw
+from gpt2lab.models import Gpt2
+from gpt2lab.stopping import stop_strings_criteria
+from gpt2lab.trace import Trace
+
+DRAWING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
+"""Stages that generate applies under sampling alone."""
+LONG = 256
+"""From so many tokens on a prompt is not read again: its keys and values follow from its trace."""
+
+Shape = tuple[int, ...]
+
+
+def own_draws(
+    gpt2: Gpt2, decoding: Decoding, prompt_length: int
+) -> tuple[dict[str, Any], Draw | None]:
+    """Arguments of one call of `generate` for one sequence, and what draws in it if anything."""
+    criteria = {"stopping_criteria": stop_strings_criteria(gpt2, decoding)}
+    # The settings that also hold under greedy decoding are left to generate itself.
+    sampled = decoding.strategy == "sample"
+    plain = replace(decoding, strategy="greedy") if sampled else decoding
+    arguments = plain.generate_arguments() | criteria
+    arguments.pop("stop_strings", None)
+    if not sampled:
+        return arguments, None
+    stages = decoding.stages(gpt2, [0] * prompt_length)
+    processors = [stage.processor for stage in stages if stage.name in DRAWING]
+    draw = Draw(decoding.seed, gpt2.model.device)
+    return arguments | {"logits_processor": LogitsProcessorList([*processors, draw])}, draw
+
+
+def known(trace: Trace, prompt: list[int], decoding: Decoding) -> dict[str, Any]:
+    """The cache of a long prompt without its last token, as an argument of `generate`."""
+    if len(prompt) < LONG or trace.ids[: len(prompt)].tolist() != prompt:
+        return {}
+    cache = trace.prefix(len(prompt) - 1).key_values()
+    if decoding.strategy == "beam":
+        cache.batch_repeat_interleave(decoding.num_beams)
+    return {"past_key_values": cache}
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What `generate` returns about the sequence that it returns.
+
+    chosen: (steps,) ids; logits, scores: (steps, vocab_size), float32; the rest: (steps,).
+    """
+
+    chosen: Tensor
+    logits: Tensor
+    scores: Tensor
+    transition_scores: Tensor
+    normalized: Tensor
+
+
+@torch.no_grad()
+def outputs_of(trace: Trace, prompt: list[int], decoding: Decoding) -> Outputs:
+    """Run `generate` behind the prompt, which the traced text begins with."""
+    gpt2 = trace.gpt2
+    ids = torch.tensor([prompt], device=gpt2.model.device)
+    arguments, draw = own_draws(gpt2, decoding, len(prompt))
+    outputs = gpt2.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        return_dict_in_generate=True,
+        output_logits=True,
+        output_scores=True,
+        **arguments,
+        **known(trace, prompt, decoding),
+    )
+    every_score = tuple(draw.seen) if draw else outputs.scores
+    beams = outputs.beam_indices if decoding.strategy == "beam" else None
+    rows = torch.zeros_like(outputs.sequences[0, len(prompt) :]) if beams is None else beams[0]
+    rows = rows[rows >= 0]
+    steps = torch.arange(len(rows), device=rows.device)
+    transition, normalized = (
+        gpt2.model.compute_transition_scores(
+            outputs.sequences, every_score, beams, normalize_logits=normalize
+        )[0, : len(rows)]
+        for normalize in (False, True)
+    )
+    return Outputs(
+        chosen=outputs.sequences[0, len(prompt) : len(prompt) + len(rows)],
+        logits=torch.stack(outputs.logits)[steps, rows].float(),
+        scores=torch.stack(every_score)[steps, rows].float(),
+        transition_scores=transition,
+        normalized=normalized,
+    )
+
+
+@torch.no_grad()
+def shapes(
+    gpt2: Gpt2, decoding: Decoding, prompt_length: int, steps: int
+) -> tuple[tuple[tuple[int, Shape], ...], tuple[tuple[int, Shape], ...]]:
+    """Number and shape of the hidden states and attentions of each step.
+
+    They come from a model of the same configuration on torch's "meta" device, where tensors have
+    shapes but no numbers: the attentions of 1,024 tokens would take 604 MB of GPT-2 small.
+    """
+    rows = decoding.num_beams if decoding.strategy == "beam" else 1
+    config = copy.deepcopy(gpt2.model.config)
+    with torch.device("meta"):
+        model = GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
+    cache = DynamicCache(config=config)
+    hidden_states, attentions = [], []
+    for read in [prompt_length, *[1] * (steps - 1)]:
+        output = model(
+            torch.zeros((rows, read), dtype=torch.long, device="meta"),
+            past_key_values=cache,
+            use_cache=True,
+            output_hidden_states=True,
+            output_attentions=True,
+            logits_to_keep=1,
+        )
+        hidden_states.append((len(output.hidden_states), tuple(output.hidden_states[0].shape)))
+        attentions.append((len(output.attentions), tuple(output.attentions[0].shape)))
+    return tuple(hidden_states), tuple(attentions)
