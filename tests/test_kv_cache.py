@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from texts import TEXTS
+from texts import EVERY_THIRD
 
 import gpt2lab
 from gpt2lab.inspections import kv_cache
@@ -28,7 +28,7 @@ def measured_anew():
     kv_cache._compared.cache_clear()
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("text", EVERY_THIRD.values(), ids=EVERY_THIRD)
 def test_the_logits_are_those_of_a_plain_forward_pass(random_gpt2, monkeypatch, text):
     monkeypatch.setattr(kv_cache, "MOST_REPEATS", 1)
     ids = (encode(random_gpt2, text) or [50256])[:128]

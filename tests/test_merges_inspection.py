@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from prompts import HOSTILE
-from texts import TEXTS
+from texts import EVERY_THIRD, TEXTS
 
 from gpt2lab.chips import LEFT, RIGHT, WIDTH, inches
 from gpt2lab.inspections import merges
@@ -222,7 +222,7 @@ def test_a_long_word_is_drawn_around_the_token(random_gpt2, text):
         save(drawing)
 
 
-@every_text
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
 def test_every_text_draws_within_the_paper_without_a_warning(random_gpt2, text):
     result = text_merged_word(random_gpt2, text, 0)
     drawing = merges.figure(result)
@@ -243,7 +243,7 @@ def test_the_table_reads_like_the_steps(random_gpt2):
     assert max(len(row[-1]) for row in long.rows) == merges.LONGEST_CELL + 1
 
 
-@every_text
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
 def test_the_answer_has_every_step(random_gpt2, text):
     result = text_merged_word(random_gpt2, text, 0)
     answer = merges.answer(result)

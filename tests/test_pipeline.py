@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from prompts import HOSTILE
-from texts import TEXTS
+from texts import EVERY_THIRD
 from transformers import TextGenerationPipeline, set_seed
 from transformers import pipeline as transformers_pipeline
 
@@ -35,7 +35,7 @@ DECODINGS = (
 )
 CASES = [
     pytest.param(text, decoding, id=f"{name}-{decoding.strategy}")
-    for (name, text), decoding in zip(TEXTS.items(), cycle(DECODINGS), strict=False)
+    for (name, text), decoding in zip(EVERY_THIRD.items(), cycle(DECODINGS), strict=False)
 ]
 
 

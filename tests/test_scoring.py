@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from prompts import PROMPTS
+from texts import TEXTS
 
 from gpt2lab import scoring
 from gpt2lab.refusal import Refusal
@@ -40,9 +41,16 @@ def begin_of(place: int, size: int, stride: int) -> int:
     return next(begin for begin in range(0, 10**6, stride) if begin + size > place)
 
 
-@pytest.mark.parametrize("text", PROMPTS.values(), ids=PROMPTS)
+@pytest.mark.parametrize(
+    ("gpt2", "text"),
+    [
+        *(("random_gpt2", text) for text in TEXTS.values()),
+        *(("pocket", text) for text in PROMPTS.values()),
+    ],
+    indirect=["gpt2"],
+)
 def test_each_token_is_scored_as_transformers_does(gpt2, plain, text):
-    ids = prompt_ids(gpt2, text)
+    ids = (encode(gpt2, text) or prompt_ids(gpt2, text))[: gpt2.n_positions]
     found = numbers(gpt2, ids, Window.checked(gpt2))
     assert found.logprobs.shape == found.ranks.shape == found.entropy_bits.shape == (len(ids),)
     assert np.isnan([found.logprobs[0], found.entropy_bits[0]]).all()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_inspections import EVERY_STAGE, run, save
 from test_next_token import eager, read
-from texts import TEXTS, long_text
+from texts import EVERY_THIRD, TEXTS, long_text
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -56,7 +56,7 @@ def reference_logits(gpt2, ids: list[int]) -> torch.Tensor:
 # --- numbers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("text", EVERY_THIRD.values(), ids=EVERY_THIRD)
 def test_sweep_and_cuts_are_those_of_transformers(random_gpt2, text):
     ids = read(random_gpt2, text)
     prompt = torch.tensor([ids])

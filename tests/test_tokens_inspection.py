@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from prompts import HOSTILE
-from texts import TEXTS
+from texts import EVERY_THIRD, TEXTS
 from tokenizers.normalizers import Lowercase
 
 from gpt2lab.chips import LEFT, RIGHT, Chip, wrapped
@@ -247,7 +247,7 @@ def test_a_chip_longer_than_a_row_is_cut():
     assert {chip.name for chip in chips[2:-1]} == {"…"}
 
 
-@every_text
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
 def test_every_text_draws_without_a_warning(wide_gpt2, text):
     kinds = ("png", "svg") if text in HOSTILE.values() else ()
     save(tokens.figure(tokens.text_pieces(wide_gpt2, text)), *kinds)

@@ -80,3 +80,6 @@ TEXTS: dict[str, str] = {
     "1,024 tokens": long_text(),
 }
 """By name; "empty" has no tokens, and "1,024 tokens" is the only one with more than 300."""
+
+EVERY_THIRD: dict[str, str] = dict([*TEXTS.items()][::3])
+"""For what takes long and does not depend on the text: drawing, settings, random numbers."""
