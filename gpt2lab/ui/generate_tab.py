@@ -249,8 +249,8 @@ def carried_out(
             tree = tree_lines(draft.transcript, gpt2)
         count = move.decoding.num_return_sequences
         value = lines.grown(draft.transcript, count, draft.finished)
+        # The same value again is sent to nobody, and costs gradio less than to skip a component.
         yield [value, tree, session, sent, draft.status, snippet, draft.beams, seed]
-        sent = snippet = tree = skip
 
 
 def _stopped(session: Session, line: str) -> str:
