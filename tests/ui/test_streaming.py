@@ -56,7 +56,7 @@ def test_updates_take_a_small_share_of_the_time(watched, per_step, per_update) -
     costly = (len(counts) - 2) * per_update
     assert costly <= SHARE_OF_UPDATES * clock.now
     gaps = [later - earlier for earlier, later in pairwise(counts)]
-    assert max(gaps) * per_step <= SECONDS_PER_UPDATE[1] + per_step
+    assert max(gaps) * per_step <= SECONDS_PER_UPDATE[1] + per_step + 1e-9
 
 
 def test_cheap_updates_come_at_every_token(watched) -> None:
