@@ -23,8 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpt2lab.figures import label
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, checked_number, quoted
+from gpt2lab.softmax_formula import signed
+from gpt2lab.tokens import readable
 from gpt2lab.trace import Trace, causal_mask
 
 MLP = "mlp"
@@ -107,7 +110,7 @@ def _without(gpt2: Gpt2, rows: Sequence[Sequence[Part]]) -> Gpt2:
     """The model in which each row of a batch has its own parts switched off."""
     transformer = gpt2.model.transformer
     blocks = nn.ModuleList(_block(gpt2, layer, rows) for layer in range(gpt2.n_layer))
-    return replace(gpt2, model=_rebuilt(gpt2.model, transformer=_rebuilt(transformer, h=blocks)))
+    return replace(gpt2, model=rebuilt(gpt2.model, transformer=rebuilt(transformer, h=blocks)))
 
 
 def _block(gpt2: Gpt2, layer: int, rows: Sequence[Sequence[Part]]) -> nn.Module:
@@ -118,12 +121,12 @@ def _block(gpt2: Gpt2, layer: int, rows: Sequence[Sequence[Part]]) -> nn.Module:
     off = torch.tensor([[one in row for one in range(gpt2.n_head)] for row in heads])
     if off.any():
         columns = off.repeat_interleave(gpt2.n_embd // gpt2.n_head, dim=-1)
-        attention = _rebuilt(attention, c_proj=_Masked(attention.c_proj, columns))
+        attention = rebuilt(attention, c_proj=_Masked(attention.c_proj, columns))
     mlps = torch.tensor([[None in row] for row in heads])
     if mlps.any():
-        mlp = _rebuilt(mlp, c_proj=_Masked(mlp.c_proj, mlps))
+        mlp = rebuilt(mlp, c_proj=_Masked(mlp.c_proj, mlps))
     # Also the others are rebuilt, since transformers hangs its recorders on blocks and attentions.
-    return _rebuilt(block, attn=_rebuilt(attention), mlp=mlp)
+    return rebuilt(block, attn=rebuilt(attention), mlp=mlp)
 
 
 class _Masked(nn.Module):
@@ -138,7 +141,7 @@ class _Masked(nn.Module):
         return self.projection(fetched.masked_fill(self.off.to(fetched.device), 0.0))
 
 
-def _rebuilt(module: AnyModule, **children: nn.Module) -> AnyModule:
+def rebuilt(module: AnyModule, **children: nn.Module) -> AnyModule:
     """A new module with the same weights and settings, and some other children."""
     copied = copy(module)
     copied._modules = {**module._modules, **children}
@@ -251,6 +254,29 @@ class Ablation:
     def logprobs(self) -> np.ndarray:
         """The same with the parts switched off."""
         return log_softmax(self.logits)
+
+    @property
+    def change(self) -> float:
+        """By how much the chosen token's log-probability changes, in nats."""
+        return float(self.logprobs[self.id] - self.logprobs_before[self.id])
+
+    @property
+    def formula(self) -> str:
+        """The divergence and the change with their numbers; that token's term stands apart."""
+        before, after = float(self.logprobs_before[self.id]), float(self.logprobs[self.id])
+        name = label(readable(self.token))
+        if not self.off:
+            return f"log p({name}) = {signed(before)} nats"
+        p, q = np.exp(before), np.exp(after)
+        own = float(p * (before - after) / np.log(2))
+        rest = self.kl_bits - own
+        divergence = (
+            f"D(p‖q) = {p:.3g} · log₂({p:.3g} / {q:.3g}) for {name} {'−' if rest < 0 else '+'} "
+            f"{abs(rest):.3f} for all others = {self.kl_bits:.3f} bits"
+        )
+        less = f"({signed(before)})" if before < 0 else signed(before)
+        change = f"log q − log p = {signed(after)} − {less} = {signed(self.change)} nats"
+        return f"{divergence}\n{change}"
 
     @property
     def first_difference(self) -> int | None:

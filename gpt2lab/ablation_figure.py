@@ -35,8 +35,8 @@ def draw(result: Ablation, dark: bool) -> Figure:
     bars = (0.29 if result.off else 0.26) * len(_listed(result)) + 0.9
     upper, lower = max(2.8, bars, rows), 0.75 * lines + 0.45
     width = max(NARROWEST, 4.8 + columns)
-    drawing = new_figure(width, upper + (lower if lines else 0) + 0.4, dark)
-    drawing.suptitle(_title(result), color=theme(dark).ink, fontsize=11, parse_math=False)
+    drawing = new_figure(width, upper + (lower if lines else 0) + 0.8, dark)
+    drawing.suptitle(_title(result), color=theme(dark).ink, fontsize=10, parse_math=False)
     grid = drawing.add_gridspec(
         2 if lines else 1,
         1 if swept is None else 2,
@@ -55,9 +55,8 @@ def _title(result: Ablation) -> str:
     names = list(result.off)
     named = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     place = f"behind position {result.position}, {label(result.shown)}"
-    if not names:
-        return f"nothing is switched off, {place}"
-    return f"switched off: {named}; {place}: {result.kl_bits:.3g} bits of divergence"
+    what = f"switched off: {named}; {place}" if names else f"nothing is switched off, {place}"
+    return f"{what}\n{result.formula}"
 
 
 def _listed(result: Ablation) -> list[int]:

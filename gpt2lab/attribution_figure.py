@@ -1,6 +1,6 @@
 """What each part of the model adds to a logit, drawn: heads as a map, the rest as bars."""
 
-from typing import TYPE_CHECKING
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,12 +8,10 @@ from matplotlib.figure import Figure
 
 from gpt2lab.figures import SIGNED, new_figure, style, theme
 from gpt2lab.head_map import LAYER_LABELS, NUMBERED, draw_head_map, head_ticks, short
-
-if TYPE_CHECKING:
-    from gpt2lab.inspections.attribution import Attribution
+from gpt2lab.logit_parts import Attribution
 
 
-def figure(result: "Attribution", dark: bool = False) -> Figure:
+def figure(result: Attribution, dark: bool = False) -> Figure:
     """Heads as a map and MLPs as bars, a row per layer; below, the sum of all kinds of parts."""
     layers, heads = result.heads.shape
     cell = 0.46 if max(layers, heads) <= NUMBERED else 0.24
@@ -39,11 +37,13 @@ def figure(result: "Attribution", dark: bool = False) -> Figure:
     names = [*groups, result.explained]
     below.set_yticks(range(len(names)), names)
     below.axhline(len(groups) - 0.5, color=theme(dark).ink, linewidth=0.8)
-    below.set_title(formula(result), parse_math=False)
+    lines = wrap(result.formula, int(9 * drawing.get_figwidth()))
+    below.set_title("\n".join(lines), parse_math=False)
     below.set_xlabel("contribution")
     for axes in (above, beside, below):
         style(axes, dark)
         axes.tick_params(axis="y", length=0)
+    below.title.set_fontsize(8.5)
     for axes in (beside, below):
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
@@ -64,9 +64,3 @@ def _draw_bars(axes: Axes, values: np.ndarray, dark: bool) -> None:
     axes.set_xlim(low - 0.3 * reach * (low < 0), high + 0.3 * reach * (high > 0))
     axes.axvline(0, color=theme(dark).ink, linewidth=0.8)
     axes.set_ylim(len(values) - 0.4, -0.6)
-
-
-def formula(result: "Attribution") -> str:
-    """The sum with its numbers, in the order of the bars."""
-    terms = [f"{'−' if one < 0 else '+'} {short(abs(one))}" for one in result.groups.values()]
-    return f"{short(result.logit)} = {' '.join(terms).removeprefix('+ ')}"

@@ -188,12 +188,16 @@ def compare(
     pad_token: str = "eos",
     decoding: Decoding | None = None,
     cut: int = 0,
+    steps: int | None = None,
 ) -> BatchComparison:
-    """Pad these texts, pass them through the model together, and write on behind each."""
+    """Pad these texts, pass them through the model together, and write on behind each.
+
+    At most `steps` tokens are written, if that is given.
+    """
     gpt2, decoding = texts[0].gpt2, decoding or Decoding()
     rows = [text.ids.tolist() for text in texts]
     batch = pad(gpt2, rows, padding_side, use_mask, pad_token)
-    settings = fitted(gpt2, len(rows), batch.width, decoding)
+    settings = fitted(gpt2, len(rows), batch.width, decoding, steps)
     checked_work(gpt2, len(rows), batch.width, 2 if settings else 1)
     alone = torch.stack([text.logits() for text in texts])
     last, text_end = end_logits(gpt2, batch)

@@ -20,7 +20,7 @@ generator of its own, which nobody else can disturb, and which gives the ids tha
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -30,6 +30,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from gpt2lab.decoding import Decoding, final_scores
 from gpt2lab.draws import Draw
 from gpt2lab.models import Gpt2
+from gpt2lab.outputs import limited
 from gpt2lab.refusal import Refusal, quoted
 from gpt2lab.stopping import finish_reasons, stop_strings_criteria, stopping_criteria
 from gpt2lab.tokens import checked_length, encode
@@ -141,8 +142,18 @@ def pad(
 @lru_cache(maxsize=8)
 def _padding_tokenizer(gpt2: Gpt2, pad_id: int) -> PreTrainedTokenizerBase:
     """A copy of the tokenizer that has a pad token; the shared one is never changed."""
-    tokenizer = copy.deepcopy(gpt2.tokenizer)
+    tokenizer = own_tokenizer(gpt2)
     tokenizer.pad_token = gpt2.tokenizer.convert_ids_to_tokens(pad_id)
+    return tokenizer
+
+
+def own_tokenizer(gpt2: Gpt2) -> PreTrainedTokenizerBase:
+    """A tokenizer with settings and special tokens of its own, around the same vocabulary.
+
+    Copying the vocabulary and its merges as well would take a second.
+    """
+    tokenizer = copy.copy(gpt2.tokenizer)
+    tokenizer._special_tokens_map = dict(gpt2.tokenizer._special_tokens_map)
     return tokenizer
 
 
@@ -193,12 +204,14 @@ class Written:
     finish_reasons: tuple[str, ...]
 
 
-def fitted(gpt2: Gpt2, rows: int, width: int, decoding: Decoding) -> Decoding | None:
+def fitted(
+    gpt2: Gpt2, rows: int, width: int, decoding: Decoding, steps: int | None = None
+) -> Decoding | None:
     """The settings for one continuation of each row, with as many new tokens as there is room for.
 
-    None if there is no room.
+    At most `steps`, if that is given; None if there is no room.
     """
-    new = min(decoding.new_tokens(width), gpt2.n_positions - width)
+    new = min(decoding.new_tokens(width), gpt2.n_positions - width, steps or gpt2.n_positions)
     each = rows * (decoding.num_beams if decoding.strategy == "beam" else 1)
     if each * new > MOST_WRITTEN:
         raise Refusal(
@@ -207,7 +220,7 @@ def fitted(gpt2: Gpt2, rows: int, width: int, decoding: Decoding) -> Decoding | 
         )
     if not new:
         return None
-    return replace(decoding, max_new_tokens=new, max_length=None, num_return_sequences=1)
+    return limited(decoding, new)
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ def strip(
     axes.set_ylim(height, 0)
     heading(axes, head, dark)
     if ticks:
-        _scale(axes, ticks, height, dark, colormap)
+        draw_scale(axes, ticks, height, dark, colormap)
     bottom, number = HEAD, 0
     for row, row_height in zip(rows, heights, strict=True):
         bottom += row_height
@@ -111,7 +111,7 @@ def strip(
         first = f"{row[0].position:,}"
         write(axes, LEFT - 0.14, top + CHIP / 2, first, SMALL_SIZE, dark, 0.6, "right")
         for chip in row:
-            _draw(axes, chip, left, top, bool(number % 2), dark, colormap)
+            draw_chip(axes, chip, left, top, bool(number % 2), dark, colormap)
             left += sum(chip.widths) + GAP
             number += 1
     write(axes, LEFT, height - FOOT / 2 - 0.02, legend, SMALL_SIZE + 0.5, dark, 0.7)
@@ -149,7 +149,7 @@ def heading(axes: Axes, head: Head, dark: bool) -> None:
     write(axes, LEFT, 0.57 if head.filled is not None else 0.47, head.facts, 8, dark, 0.7)
 
 
-def _scale(
+def draw_scale(
     axes: Axes, ticks: Sequence[tuple[float, str]], height: float, dark: bool, colormap: str
 ) -> None:
     """The colours from 0 to 1, with the numbers that they stand for."""
@@ -164,7 +164,7 @@ def _scale(
         write(axes, x, 0.47, text, SMALL_SIZE + 0.5, dark, 0.8, "center")
 
 
-def _draw(
+def draw_chip(
     axes: Axes, chip: Chip, left: float, top: float, other: bool, dark: bool, colormap: str
 ) -> None:
     """One chip: in one of the two colours, or each of its tokens in the colour of its number."""

@@ -45,9 +45,33 @@ GPT2 = (
 )
 
 
+REVEALING_POCKET = (
+    Example("a repetition: what followed the first time?", REPEATED),
+    Example("a name repeated", 'Mr. Brown met Mrs. Brown. "Good morning, Mrs.'),
+    Example("a thing repeated", "Lily had a red ball and Tom had a blue ball. Lily lost her"),
+    Example("a bracket to close", "The bird (and its nest"),
+    Example("a colour that is missing", "The American flag's colors are red, blue and"),
+)
+"""Texts that go on with something said before; a small model knows little else."""
+REVEALING_GPT2 = tuple(
+    Example(shows, next(one.text for one in GPT2 if one.shows == shows))
+    for shows in (
+        "a colour that is missing",
+        "a name repeated",
+        "a bracket to close",
+        "a repetition",
+    )
+)
+
+
 def prompts(gpt2: Gpt2) -> tuple[Example, ...]:
     """Texts that suit the model."""
     return POCKET if gpt2.source == "built-in" else GPT2
+
+
+def revealing(gpt2: Gpt2) -> tuple[Example, ...]:
+    """Texts whose next token hangs on something before it, which can be seen inside the model."""
+    return REVEALING_POCKET if gpt2.source == "built-in" else REVEALING_GPT2
 
 
 def heads(gpt2: Gpt2) -> tuple[Example, ...]:

@@ -81,13 +81,16 @@ def drawable(character: str) -> bool:
     return ord(character) in _glyphs()
 
 
-def token_ticks(axes: Axes, which: str, labels: Sequence[str], most: int) -> None:
-    """Label an axis with tokens, at most about `most` of them, evenly spread."""
+def token_ticks(axes: Axes, which: str, labels: Sequence[str], most: int, first: int = 0) -> None:
+    """Label an axis with tokens, at most about `most` of them, evenly spread.
+
+    `first` is the position of the first one in the text.
+    """
     every = max(1, -(-len(labels) // most))
     places = range(0, len(labels), every)
     texts = [label(labels[place]) for place in places]
     if every > 1:
-        texts = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
+        texts = [f"{first + place} {text}" for place, text in zip(places, texts, strict=True)]
     if which == "x":
         axes.set_xticks(places, texts, rotation=90, parse_math=False)
     else:

@@ -22,8 +22,9 @@ import torch
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
+from gpt2lab.backward import lean
 from gpt2lab.models import Gpt2
-from gpt2lab.work import block_work
+from gpt2lab.work import block_work, unasked
 
 LOGIT, LOG_PROBABILITY = "logit", "log-probability"
 OUTPUTS = (LOGIT, LOG_PROBABILITY)
@@ -31,6 +32,8 @@ ZERO, END_OF_TEXT = "zero", "end-of-text token"
 BASELINES = (ZERO, END_OF_TEXT)
 INTEGRATED, TIMES_INPUT = "integrated gradients", "gradient × input"
 FIRST_STEPS = 16
+FEW_STEPS = 4
+"""Points of the first attempt for a text so long that more would take many seconds."""
 TOLERANCE = 0.01
 """How large the gap in the sum may be, as a share of what the output gained."""
 NOISE = 1e-4
@@ -47,9 +50,17 @@ class Output:
 
     def __call__(self, embeddings: Tensor) -> Tensor:
         """The number for token embeddings, (n, n_embd): a tensor without dimensions."""
-        output = self.gpt2.model(inputs_embeds=embeddings[None], logits_to_keep=1, use_cache=False)
-        logits = output.logits[0, -1].float()
+        model = lean(self.gpt2)
+        output = model(inputs_embeds=embeddings[None], logits_to_keep=1, use_cache=False)
+        return self._of(output.logits[0, -1])
+
+    def _of(self, logits: Tensor) -> Tensor:
+        logits = logits.float()
         return (logits.log_softmax(-1) if self.kind == LOG_PROBABILITY else logits)[self.id]
+
+    def of(self, logits: Tensor) -> float:
+        """The number, from the logits behind a text: (vocab_size,)."""
+        return float(self._of(logits))
 
     @torch.no_grad()
     def value(self, embeddings: Tensor) -> float:
@@ -58,15 +69,10 @@ class Output:
 
     def gradient(self, embeddings: Tensor) -> Tensor:
         """How it changes with each number of the embeddings: (n, n_embd), float64, on the CPU."""
-        return self.value_and_gradient(embeddings)[1]
-
-    def value_and_gradient(self, embeddings: Tensor) -> tuple[float, Tensor]:
-        """Both of one pass."""
         with torch.enable_grad():
             point = embeddings.detach().requires_grad_()
-            value = self(point)
-            gradient = torch.autograd.grad(value, point)[0]
-        return float(value.detach()), gradient.cpu().double()
+            gradient = torch.autograd.grad(self(point), point)[0]
+        return gradient.cpu().double()
 
 
 def embeddings_of(gpt2: Gpt2, ids: Sequence[int]) -> Tensor:
@@ -87,13 +93,18 @@ def gradient_times_input(gradient: Tensor, text: Tensor, baseline: Tensor) -> Te
 
 
 def integrated_gradients(
-    output: Output, text: Tensor, baseline: Tensor, gained: float, most_steps: int
+    output: Output,
+    text: Tensor,
+    baseline: Tensor,
+    gained: float,
+    most_steps: int,
+    first: int = FIRST_STEPS,
 ) -> tuple[Tensor, int]:
     """What each token adds, (n,), and the number of points that it took.
 
     All `attempts` have failed to sum to what the output `gained` if the last one does.
     """
-    for steps in attempts(most_steps):
+    for steps in attempts(most_steps, first):
         gradient = _mean_gradient(output, text, baseline, steps)
         attributions = gradient_times_input(gradient, text, baseline)
         if is_complete(float(attributions.sum()), gained):
@@ -101,13 +112,13 @@ def integrated_gradients(
     return attributions, steps
 
 
-def attempts(most_steps: int) -> list[int]:
+def attempts(most_steps: int, first: int = FIRST_STEPS) -> list[int]:
     """Numbers of points, each twice the one before, that are `most_steps` or fewer together.
 
     >>> attempts(120)
     [16, 32, 64]
     """
-    found = [min(FIRST_STEPS, most_steps)]
+    found = [min(first, most_steps)]
     while sum(found) + 2 * found[-1] <= most_steps:
         found.append(2 * found[-1])
     return found
@@ -121,6 +132,12 @@ def is_complete(total: float, gained: float) -> bool:
 def step_work(gpt2: Gpt2, tokens: int) -> float:
     """Operations of one point on the way: once through the model, and once back."""
     return 2 * gpt2.n_layer * block_work(gpt2, tokens)
+
+
+def first_steps(gpt2: Gpt2, tokens: int) -> int:
+    """Points of the first attempt: fewer for a long text, as the sum shows if they are enough."""
+    long = FIRST_STEPS * step_work(gpt2, tokens) > 10 * unasked(gpt2)
+    return FEW_STEPS if long else FIRST_STEPS
 
 
 def _mean_gradient(output: Output, text: Tensor, baseline: Tensor, steps: int) -> Tensor:

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from gpt2lab.examples import Example
 from gpt2lab.models import Gpt2
 
 Kind = Literal["layer", "head", "position", "number", "choice", "switch", "text"]
-Group = Literal["Text", "Prediction", "Inside", "Weights"]
+Group = Literal["Text", "Prediction", "Heads", "Layers", "Causes", "Weights"]
 """What an inspection is about: the tab in which its own tab stands."""
 
 
@@ -85,12 +86,19 @@ class Inspection:
 
     The endpoint of an inspection that needs no hidden states computes none. It asks of_text(gpt2,
     text, **controls) for the record, so that texts too long to be read, or empty, have an answer
-    too; or of_model(gpt2), and then has no parameter `text`. One that has of_texts(gpt2, texts,
-    **controls) takes a list of texts instead, and of the controls those that this function takes.
+    too, and its parameter has the name that this function gives to the text; or of_model(gpt2), and
+    then has no text. One that has of_texts(gpt2, texts, **controls) takes a list of texts instead,
+    and of the controls those that this function takes.
 
     `writes` says that it writes a text of its own, beside the one that is looked at.
 
     examples(gpt2) are texts, with values of the controls, in which something is to be seen.
+
+    interactive(result) is what the page's own drawing of it needs, as JSON. The page shows that in
+    place of the figure, because one can point at it; the figure remains what is taken along.
+
+    arrays(result) are the numbers that one may want to go on with in NumPy, with every digit; the
+    page offers them as one .npz archive.
     """
 
     name: str
@@ -110,3 +118,5 @@ class Inspection:
     of_texts: Callable[..., Any] | None = None
     writes: bool = False
     examples: Callable[[Gpt2], tuple[Example, ...]] | None = None
+    interactive: Callable[[Any], Mapping[str, Any]] | None = None
+    arrays: Callable[[Any], Mapping[str, np.ndarray]] | None = None

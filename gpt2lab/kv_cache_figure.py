@@ -1,19 +1,16 @@
 """What the KV cache saves and what it costs, drawn against the length of the text."""
 
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gpt2lab.cache_times import KvCache
 from gpt2lab.figures import new_figure, style, theme
 
-if TYPE_CHECKING:
-    from gpt2lab.inspections.kv_cache import KvCache
 
-
-def figure(result: "KvCache", dark: bool = False) -> Figure:
+def figure(result: KvCache, dark: bool = False) -> Figure:
     """Milliseconds for one token, and the size of the cache, against the length of the text."""
     drawing = new_figure(9.0, 4.6, dark)
     left, right = drawing.subplots(1, 2, width_ratios=(1.5, 1))
@@ -37,7 +34,7 @@ def figure(result: "KvCache", dark: bool = False) -> Figure:
     return drawing
 
 
-def _length_axis(axes: Axes, result: "KvCache", dark: bool) -> None:
+def _length_axis(axes: Axes, result: KvCache, dark: bool) -> None:
     axes.set_xlim(0, result.lengths[-1] * 1.05)
     places = [one for one in result.lengths if one * 10 >= result.lengths[-1]]
     axes.set_xticks(places, [f"{one:,}" for one in places])

@@ -2,18 +2,15 @@
 
 from math import isfinite
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from gpt2lab.figures import label, new_figure, style, theme
-
-if TYPE_CHECKING:
-    from gpt2lab.inspections.logits_or_scores import LogitsOrScores
+from gpt2lab.output_comparison import LogitsOrScores
 
 
-def figure(result: "LogitsOrScores", dark: bool = False) -> Figure:
+def figure(result: LogitsOrScores, dark: bool = False) -> Figure:
     """Per step two columns, logits and scores; a line goes from a token's one to its other."""
     colours = theme(dark)
     drawing = new_figure(9.0, 5.0, dark)

@@ -7,6 +7,7 @@ of its own. It is what `set_seed(seed)` and sampling draw, token for token.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import DynamicCache, GPT2LMHeadModel, LogitsProcessorList
 from gpt2lab.decoding import Decoding
 from gpt2lab.draws import Draw
 from gpt2lab.models import Gpt2
+from gpt2lab.refusal import checked_number
 from gpt2lab.stopping import stop_strings_criteria
 from gpt2lab.trace import Trace
 
@@ -24,8 +26,36 @@ DRAWING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
 """Stages that generate applies under sampling alone."""
 LONG = 256
 """From so many tokens on a prompt is not read again: its keys and values follow from its trace."""
+MOST_STEPS = 12
+"""Tokens that are written when a short run is all that is looked at."""
 
 Shape = tuple[int, ...]
+
+
+def short_prompt(trace: Trace, steps: int, prompt_length: int | None) -> list[int]:
+    """The first `prompt_length` tokens, by default all, but never so many that no step has room."""
+    steps = int(checked_number("steps", steps, 1, MOST_STEPS))
+    room = max(1, trace.gpt2.n_positions - steps)
+    return trace.ids[: min(prompt_length or len(trace), room)].tolist()
+
+
+def short_run(gpt2: Gpt2, prompt: Sequence[int], steps: int, decoding: Decoding | None) -> Decoding:
+    """The settings for one run of at most `steps` tokens behind the prompt."""
+    decoding = decoding or Decoding()
+    room = gpt2.n_positions - len(prompt)
+    return limited(decoding, int(min(steps, decoding.new_tokens(len(prompt)), room)))
+
+
+def limited(decoding: Decoding, steps: int) -> Decoding:
+    """The same settings for one continuation of so many tokens."""
+    return replace(
+        decoding,
+        max_new_tokens=steps,
+        max_length=None,
+        # An end that is forbidden until later is forbidden in all of these steps.
+        min_new_tokens=min(decoding.min_new_tokens, steps),
+        num_return_sequences=1,
+    )
 
 
 def own_draws(
@@ -46,11 +76,18 @@ def own_draws(
     return arguments | {"logits_processor": LogitsProcessorList([*processors, draw])}, draw
 
 
-def known(trace: Trace, prompt: list[int], decoding: Decoding) -> dict[str, Any]:
-    """The cache of a long prompt without its last token, as an argument of `generate`."""
+def known(trace: Trace, prompt: list[int]) -> DynamicCache | None:
+    """The cache of a long prompt without its last token; None for a short one."""
     if len(prompt) < LONG or trace.ids[: len(prompt)].tolist() != prompt:
+        return None
+    return trace.prefix(len(prompt) - 1).key_values()
+
+
+def begun(cache: DynamicCache | None, decoding: Decoding) -> dict[str, Any]:
+    """A copy of what is `known`, as an argument of `generate`, which writes into it."""
+    if cache is None:
         return {}
-    cache = trace.prefix(len(prompt) - 1).key_values()
+    cache = copy.deepcopy(cache)
     if decoding.strategy == "beam":
         cache.batch_repeat_interleave(decoding.num_beams)
     return {"past_key_values": cache}
@@ -71,9 +108,10 @@ class Outputs:
 
 
 @torch.no_grad()
-def outputs_of(trace: Trace, prompt: list[int], decoding: Decoding) -> Outputs:
-    """Run `generate` behind the prompt, which the traced text begins with."""
-    gpt2 = trace.gpt2
+def outputs_of(
+    gpt2: Gpt2, prompt: list[int], decoding: Decoding, cache: DynamicCache | None = None
+) -> Outputs:
+    """Run `generate` behind the prompt; `cache` is what is `known` of it."""
     ids = torch.tensor([prompt], device=gpt2.model.device)
     arguments, draw = own_draws(gpt2, decoding, len(prompt))
     outputs = gpt2.model.generate(
@@ -83,7 +121,7 @@ def outputs_of(trace: Trace, prompt: list[int], decoding: Decoding) -> Outputs:
         output_logits=True,
         output_scores=True,
         **arguments,
-        **known(trace, prompt, decoding),
+        **begun(cache, decoding),
     )
     every_score = tuple(draw.seen) if draw else outputs.scores
     beams = outputs.beam_indices if decoding.strategy == "beam" else None
@@ -106,16 +144,40 @@ def outputs_of(trace: Trace, prompt: list[int], decoding: Decoding) -> Outputs:
 
 
 @torch.no_grad()
+def plain_logits(
+    trace: Trace, prompt: list[int], chosen: Tensor, cache: DynamicCache | None
+) -> Tensor:
+    """Logits of a pass over prompt and chosen tokens at once: (steps, vocab_size).
+
+    They are those behind the prompt, with which the trace begins, and behind each chosen token but
+    the last. `cache` is what is `known` of the prompt; it is written into.
+    """
+    model = trace.gpt2.model
+    if cache is None:
+        text = torch.cat([torch.tensor(prompt, device=chosen.device), chosen])
+        return model(text[None], logits_to_keep=len(chosen) + 1).logits[0, :-1].float()
+    # The trace is such a pass over a long prompt, so that only what is new is read behind it.
+    behind = trace.all_logits(len(prompt) - 1, len(prompt))
+    if len(chosen) == 1:
+        return behind
+    new = torch.cat([torch.tensor(prompt[-1:], device=chosen.device), chosen[:-1]])
+    logits = model(new[None], past_key_values=cache).logits[0, 1:].float()
+    return torch.cat([behind, logits])
+
+
+@torch.no_grad()
 def shapes(
     gpt2: Gpt2, decoding: Decoding, prompt_length: int, steps: int
 ) -> tuple[tuple[tuple[int, Shape], ...], tuple[tuple[int, Shape], ...]]:
     """Number and shape of the hidden states and attentions of each step.
 
     They come from a model of the same configuration on torch's "meta" device, where tensors have
-    shapes but no numbers: the attentions of 1,024 tokens would take 604 MB of GPT-2 small.
+    shapes but no numbers: the attentions of 1,024 tokens would take 604 MB of GPT-2 small. It has
+    one block, since every block adds one tensor of the same shape to both.
     """
     rows = decoding.num_beams if decoding.strategy == "beam" else 1
     config = copy.deepcopy(gpt2.model.config)
+    config.n_layer, more = 1, config.n_layer - 1
     with torch.device("meta"):
         model = GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
     cache = DynamicCache(config=config)
@@ -129,6 +191,11 @@ def shapes(
             output_attentions=True,
             logits_to_keep=1,
         )
-        hidden_states.append((len(output.hidden_states), tuple(output.hidden_states[0].shape)))
-        attentions.append((len(output.attentions), tuple(output.attentions[0].shape)))
+        hidden_states.append(_counted(output.hidden_states, more))
+        attentions.append(_counted(output.attentions, more))
     return tuple(hidden_states), tuple(attentions)
+
+
+def _counted(tensors: Sequence[Tensor], more: int) -> tuple[int, Shape]:
+    """How many there are with so many more, and the shape of each."""
+    return len(tensors) + more, tuple(tensors[0].shape)

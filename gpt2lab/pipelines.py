@@ -12,17 +12,16 @@ Before that the pipeline adds defaults of its own, which is why the same call ma
 else than it does in `generate`.
 """
 
-import copy
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from transformers import TextGenerationPipeline
+from transformers import DynamicCache, TextGenerationPipeline
 
+from gpt2lab.batches import own_tokenizer
 from gpt2lab.decoding import Decoding
 from gpt2lab.models import Gpt2
-from gpt2lab.outputs import known, own_draws
-from gpt2lab.trace import Trace
+from gpt2lab.outputs import begun, own_draws
 
 DEFAULTS = ("do_sample", "temperature", "top_k", "max_new_tokens")
 """Settings whose defaults are compared."""
@@ -34,8 +33,9 @@ def pipeline_of(gpt2: Gpt2) -> TextGenerationPipeline:
 
     So it gets a tokenizer of its own. It changes nothing about the model.
     """
-    tokenizer = copy.deepcopy(gpt2.tokenizer)
-    return TextGenerationPipeline(gpt2.model, tokenizer=tokenizer, device=gpt2.model.device)
+    return TextGenerationPipeline(
+        gpt2.model, tokenizer=own_tokenizer(gpt2), device=gpt2.model.device
+    )
 
 
 def returned_by(
@@ -51,9 +51,14 @@ def returned_by(
     return full["generated_text"], new["generated_text"], ids["generated_token_ids"]
 
 
-def arguments_of(trace: Trace, prompt: list[int], decoding: Decoding) -> dict[str, Any]:
-    """Arguments for one call of either, which draws from no random generator but its own."""
-    return own_draws(trace.gpt2, decoding, len(prompt))[0] | known(trace, prompt, decoding)
+def arguments_of(
+    gpt2: Gpt2, prompt: list[int], decoding: Decoding, cache: DynamicCache | None
+) -> dict[str, Any]:
+    """Arguments for one call of either, which draws from no random generator but its own.
+
+    `cache` is what is known of the prompt, as `gpt2lab.outputs` makes it.
+    """
+    return own_draws(gpt2, decoding, len(prompt))[0] | begun(cache, decoding)
 
 
 def filled_in_by(pipe: TextGenerationPipeline, said: dict[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,11 @@ SURPRISE = Scale(
 
 def rank_scale(gpt2: Gpt2) -> Scale:
     """Ranks by their logarithm; the scale ends with this model's vocabulary."""
-    last = gpt2.vocab_size
+    return scale_of_ranks(gpt2.vocab_size)
+
+
+def scale_of_ranks(last: int) -> Scale:
+    """The same for a vocabulary of so many tokens."""
     marked = [rank for rank in (last, 1000, 100, 10, 1) if rank <= last]
 
     def place(rank: float) -> float:

@@ -26,7 +26,7 @@ def formula(stages: Stages, id: int, shown: str, temperature: float) -> str:
     divided = names.index("temperature") if "temperature" in names else 0
     before = max(divided - 1, 0)
     over = f" / {temperature:g}" if divided else ""
-    state = f"x{str(stages.position).translate(_SUBSCRIPTS)}"
+    state = f"x{subscript(stages.position)}"
     logit = f"z({shown}) = {state} · E[{id}] = {signed(stages.scores[0][id])}"
     score = signed(stages.scores[before][id])
     if before:
@@ -43,6 +43,11 @@ def formula(stages: Stages, id: int, shown: str, temperature: float) -> str:
     elif divided < last:
         lines.append(f"after {names[last]}: {stages.probabilities(last)[id]:.4g}")
     return "\n".join(lines)
+
+
+def subscript(number: int) -> str:
+    """A whole number as an index."""
+    return str(number).translate(_SUBSCRIPTS)
 
 
 def signed(number: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import offset_copy
 
 from gpt2lab.figures import new_figure, style, theme, tint
 
@@ -70,7 +71,16 @@ def small_multiples(
             axes.yaxis.set_visible(False)
         below = number + columns < len(panels)
         axes.set_xlabel("" if below else f"probability{' (log scale)' if scale == 'log' else ''}")
+    settle(drawing)
     return drawing
+
+
+def settle(drawing: Figure) -> None:
+    """Lay the figure out now, once: else whoever saves it draws all of it twice."""
+    engine = drawing.get_layout_engine()
+    if engine is not None:
+        engine.execute(drawing)
+        drawing.set_layout_engine(None)
 
 
 def _limits(panels: Sequence[Panel], scale: str) -> tuple[float, float]:
@@ -118,21 +128,25 @@ def _draw(
     axes.set_xscale(scale)
     axes.set_xlim(low, high)
     _set_ticks(axes, scale, low)
+    behind = offset_copy(axes.transData, axes.get_figure(root=True), 3, 0, units="points")
+    faint = tint(colours.ink, 0.6, dark)
     for place, (end, value) in enumerate(zip(ends, panel.values, strict=True)):
-        axes.annotate(
+        axes.text(
+            end,
+            place,
             "dropped" if value is None else f"{value:.3g}",
-            (end, place),
-            (3, 0),
-            textcoords="offset points",
+            transform=behind,
             va="center",
             fontsize=8,
-            color=tint(colours.ink, 0.6, dark) if value is None else colours.ink,
+            color=faint if value is None else colours.ink,
             # The axis leaves room for it, and measuring hundreds of texts takes time.
             in_layout=False,
         )
     style(axes, dark)
+    # A title whose height is given is not moved up above ticks, for which all would be measured.
     axes.set_title(
-        "\n".join(panel.lines), loc="left", color=colours.ink, fontsize=9.5, parse_math=False
-    )
+        "\n".join(panel.lines), loc="left", y=1.0, color=colours.ink, fontsize=9.5,
+        parse_math=False,
+    )  # fmt: skip
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

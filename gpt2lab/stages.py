@@ -22,6 +22,8 @@ from gpt2lab.decoding import Decoding, Stage, processed
 from gpt2lab.trace import Trace
 
 LN_2 = float(np.log(2))
+CHOSEN = "✓ "
+"""Before the token that really follows in the text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,11 @@ class Stages:
         if not np.isfinite(scores[id]):
             return None
         return int(1 + (scores > scores[id]).sum() + (scores[:id] == scores[id]).sum())
+
+
+def following(trace: Trace, position: int) -> int | None:
+    """The token that follows in the text behind a position, counted from the start; None at end."""
+    return int(trace.ids[position + 1]) if position + 1 < len(trace) else None
 
 
 def behind(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
+from transformers.models.gpt2.modeling_gpt2 import GPT2Attention, eager_attention_forward
 
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import checked_number
@@ -65,20 +65,21 @@ class Trace:
         return self.gpt2.model.lm_head(self.hidden[-1][start:stop]).float()
 
     @torch.no_grad()
-    def attention(self, layer: int) -> Tensor:
+    def attention(self, layer: int, head: int | None = None) -> Tensor:
         """Attention weights of one layer: (n_head, query, key), rows sum to 1.
 
         This is the eager implementation of transformers itself, on the layer's queries and keys:
-        the model's own pass has used it too, so the weights are the same to the last bit.
+        the model's own pass has used it too, so the weights are the same to the last bit. With
+        `head` they are those of one head, (query, key), at a fraction of the work.
         """
+        return self.heads(layer).attention(head)
+
+    @torch.no_grad()
+    def heads(self, layer: int) -> "Heads":
+        """What one layer's attention is worked out from."""
         layer = _checked_index("layer", layer, self.gpt2.n_layer)
-        attention = self.gpt2.model.transformer.h[layer].attn
-        query, key, value = self._query_key_value(layer)
-        mask = causal_mask(len(self), self.hidden)
-        if attention.reorder_and_upcast_attn:
-            return attention._upcast_and_reordered_attn(query, key, value, mask)[1][0]
-        scaling = attention.scaling
-        return eager_attention_forward(attention, query, key, value, mask, scaling=scaling)[1][0]
+        query, key, _ = self.queries_keys_values(layer)
+        return Heads(self.gpt2.model.transformer.h[layer].attn, query, key)
 
     @torch.no_grad()
     def lens(self, layer: int, position: int = -1) -> Tensor:
@@ -97,7 +98,7 @@ class Trace:
         """A fresh cache with every block's keys and values: (1, n_head, n, head size) each."""
         cache = DynamicCache(config=self.gpt2.model.config)
         for layer in range(self.gpt2.n_layer):
-            _, key, value = self._query_key_value(layer)
+            _, key, value = self.queries_keys_values(layer)
             cache.update(key, value, layer)
         return cache
 
@@ -114,8 +115,10 @@ class Trace:
         states = _states(self.gpt2, ids, self.key_values())
         return Trace(self.gpt2, torch.tensor(both), torch.cat([self.hidden, states], dim=1))
 
-    def _query_key_value(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.no_grad()
+    def queries_keys_values(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of one layer: (1, n_head, n, head size) each."""
+        layer = _checked_index("layer", layer, self.gpt2.n_layer)
         block = self.gpt2.model.transformer.h[layer]
         projected = block.attn.c_attn(block.ln_1(self.hidden[layer][None]))
         query, key, value = (
@@ -123,6 +126,29 @@ class Trace:
             for part in projected.split(self.gpt2.n_embd, dim=-1)
         )
         return query, key, value
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Queries and keys of one layer's heads: (1, n_head, n, head size) each.
+
+    They take little memory; the weights that follow from them grow with n².
+    """
+
+    module: GPT2Attention
+    query: Tensor
+    key: Tensor
+
+    @torch.no_grad()
+    def attention(self, head: int | None = None) -> Tensor:
+        """Weights of all heads, (n_head, query, key), or of one, (query, key)."""
+        query, key = self.query, self.key
+        if head is not None:
+            head = _checked_index("head", head, query.shape[1])
+            query, key = query[:, head : head + 1], key[:, head : head + 1]
+        mask = causal_mask(query.shape[2], query)
+        weights = attention_weights(self.module, query, key, mask)[0]
+        return weights if head is None else weights[0]
 
 
 def trace_text(gpt2: Gpt2, text: str) -> Trace:
@@ -146,6 +172,19 @@ def _states(gpt2: Gpt2, ids: Sequence[int], cache: DynamicCache | None) -> Tenso
         output_hidden_states=True,
     )
     return torch.cat(output.hidden_states)
+
+
+def attention_weights(attention: GPT2Attention, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """Weights of these queries on these keys, (1, n_head, query, key), as transformers has them.
+
+    The queries may be some of a text's, with their rows of the mask.
+    """
+    # The values would only be needed for what the heads fetch: so here they are empty.
+    value = key[..., :0]
+    if attention.reorder_and_upcast_attn:
+        return attention._upcast_and_reordered_attn(query, key, value, mask)[1]
+    scaling = attention.scaling
+    return eager_attention_forward(attention, query, key, value, mask, scaling=scaling)[1]
 
 
 def causal_mask(length: int, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Direct logit attribution: each part is what hooks on the plain model see, and they sum to it."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -239,12 +240,23 @@ def test_the_figure_shows_the_record(random_gpt2, difference, dark):
 
 def test_the_formula_has_the_live_numbers(random_gpt2):
     result = gpt2lab.attribution(trace_text(random_gpt2, TEXT), 3)
-    formula = attribution.figure(result).axes[2].get_title()
-    left, right = formula.replace("−", "-").split(" = ")
-    terms = right.replace("+ ", "").replace("- ", "-").split(" ")
-    assert float(left) == pytest.approx(result.logit, abs=0.0051)
-    expected = list(result.groups.values())
-    assert list(map(float, terms)) == pytest.approx(expected, abs=0.0051)
+    formula = attribution.figure(result).axes[2].get_title().replace("\n", " ")
+    assert formula == result.formula == attribution.answer(result)["formula"]
+    left, right = formula.split(" = ")
+    assert float(left.removeprefix("logit ").replace("−", "-")) == pytest.approx(
+        result.logit, abs=0.0051
+    )
+    terms = re.findall(r"(−?) ?(\w[\w ]*?) ([0-9.]+)", right)
+    assert [name for _, name, _ in terms] == list(result.groups)
+    numbers = [float(f"-{number}" if sign else number) for sign, _, number in terms]
+    assert numbers == pytest.approx(list(result.groups.values()), abs=0.0051)
+
+
+def test_the_examples_are_about_two_tokens(pocket):
+    for one in attribution.examples(pocket):
+        result = gpt2lab.attribution(trace_text(pocket, one.text), **one.controls)
+        assert result.other is not None
+        assert result.id != result.other_id
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (12, 12), (48, 25)], ids=str)

@@ -168,5 +168,5 @@ def test_a_full_context_is_drawn_quickly_and_nothing_is_written(pocket: Gpt2) ->
 
 def test_the_endpoint_takes_texts_and_no_control_of_the_page() -> None:
     names = {control.name for control in INSPECTION.controls}
-    assert {"others", "window", "padding_side", "use_mask", "pad_token"} == names
+    assert {"others", "window", "steps", "padding_side", "use_mask", "pad_token"} == names
     assert INSPECTION.of_texts is batch_texts

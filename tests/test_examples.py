@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gpt2lab.examples import GPT2, POCKET, REPEATED, Example, heads, prompts
+from gpt2lab.examples import GPT2, POCKET, REPEATED, Example, heads, prompts, revealing
 from gpt2lab.models import Gpt2
 from gpt2lab.tokens import encode
 from gpt2lab.trace import trace_text
@@ -71,3 +71,29 @@ def test_on_the_example_the_heads_can_be_seen_to_do_what_is_said_of_them(pocket:
         share = shares[one.controls["layer"], one.controls["head"]]
         assert share > 2 * evenly, one.shows
         assert int((shares > share).sum()) < shares.numel() // 6, one.shows
+
+
+@torch.no_grad()
+def test_what_the_model_says_next_stands_before_or_closes_what_does(pocket: Gpt2) -> None:
+    """Each token is likely, and most of them can be copied from the text."""
+    expected = {
+        "a repetition: what followed the first time?": " horses",
+        "a name repeated": " Brown",
+        "a thing repeated": " ball",
+        "a bracket to close": ")",
+        "a colour that is missing": " blue",
+    }
+    found = revealing(pocket)
+    assert {one.shows for one in found} == {*expected}
+    for one in found:
+        probabilities = trace_text(pocket, one.text).logits().softmax(-1)
+        (id,) = encode(pocket, expected[one.shows])
+        assert int(probabilities.argmax()) == id
+        assert float(probabilities[id]) > 0.2
+        assert expected[one.shows] in one.text or "(" in one.text
+
+
+def test_other_models_get_those_of_the_prompts_that_reveal_something(random_gpt2: Gpt2) -> None:
+    found = revealing(random_gpt2)
+    assert len(found) == 4
+    assert all(one in GPT2 for one in found)

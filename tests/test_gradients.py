@@ -1,5 +1,6 @@
 """Gradients: the slopes of the plain model, and sums that are what the output gained."""
 
+import re
 import threading
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import gpt2lab
 from gpt2lab import gradients_figure
+from gpt2lab.backward import slope
 from gpt2lab.gradients import (
     BASELINES,
     INTEGRATED,
@@ -18,6 +20,7 @@ from gpt2lab.gradients import (
     attempts,
     baseline_of,
     embeddings_of,
+    first_steps,
     gradient_times_input,
     integrated_gradients,
     is_complete,
@@ -97,6 +100,7 @@ def test_points_are_doubled_until_the_sum_is_right(exact):
     assert [attempts(most) for most in (3, 16, 47, 48, 512)] == [
         [3], [16], [16], [16, 32], [16, 32, 64, 128, 256],
     ]  # fmt: skip
+    assert attempts(30, 4) == [4, 8, 16]
     assert all(is_complete(*pair) for pair in ((10.09, 10), (-9.91, -10), (0.0, 0.0)))
     assert not any(is_complete(*pair) for pair in ((10.11, 10), (9.89, 10), (0.01, 0.0)))
 
@@ -138,6 +142,65 @@ def test_gradient_times_input_is_that_of_a_plain_backward_pass(gpt2, plain):
     assert result.steps == 1
 
 
+@pytest.mark.parametrize("length", [1, 2, 40])
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_the_slope_block_by_block_is_that_of_the_whole_model(random_gpt2, kind, length):
+    """The plain model under eager attention, all of it remembered; 1e-5 of the largest slope."""
+    trace = trace_ids(random_gpt2, [464, 290, 257, 50256, 11] * 8).prefix(length)
+    x = embeddings_of(random_gpt2, trace.ids.tolist()).requires_grad_()
+    logits = random_gpt2.model(inputs_embeds=x[None]).logits[0, -1]
+    (logits.log_softmax(-1) if kind == "log-probability" else logits)[262].backward()
+    found = slope(trace, 262, kind == "log-probability")
+    assert (found.shape, found.dtype) == (x.shape, torch.float64)
+    limit = float(x.grad.abs().max())
+    assert limit > 1e-2
+    torch.testing.assert_close(found.float(), x.grad, rtol=0, atol=1e-5 * limit)
+    assert random_gpt2.model.config._attn_implementation == "eager"
+    assert all(one.grad is None for one in random_gpt2.model.parameters())
+
+
+def test_the_sum_is_written_out_with_the_numbers_of_the_text(random_gpt2):
+    result = gpt2lab.gradients(trace_text(random_gpt2, TEXT), method=TIMES_INPUT)
+    total, terms = result.formula.replace("−", "-").split(" = ")
+    numbers = [float(one) for one in re.findall(r"-? ?[0-9]+\.[0-9]{2}", terms.replace("- ", "-"))]
+    order = sorted(result.attributions.tolist(), key=abs, reverse=True)
+    assert numbers == pytest.approx([*order[:3], sum(order[3:])], abs=0.006)
+    assert float(total) == pytest.approx(result.total, abs=0.006)
+    assert sum(numbers) == pytest.approx(result.total, abs=0.03)
+    assert "(4 others)" in terms
+    drawn = [axes.get_title() for axes in gradients.figure(result).axes]
+    assert any(result.formula in one for one in drawn)
+    assert gradients.answer(result)["formula"] == result.formula
+
+
+def test_the_baseline_of_a_long_text_is_left_out_and_it_is_said_so(random_gpt2, monkeypatch):
+    trace = trace_text(random_gpt2, TEXT)
+    known = gpt2lab.gradients(trace, method=TIMES_INPUT)
+    one = step_work(random_gpt2, len(trace)) / 2
+    monkeypatch.setattr("gpt2lab.work.UNASKED", 0.49 * one)
+    result = gpt2lab.gradients(trace)
+    assert (result.method, result.baseline_value, result.gap) == (TIMES_INPUT, None, None)
+    assert not result.complete
+    assert result.attributions.tolist() == known.attributions.tolist()
+    assert "baseline of so long a text: left out" in result.facts
+    assert gradients.answer(result)["gap"] is None
+    assert [row[4] for row in gradients.table(result).rows] == [""] * (len(trace) + 1)
+    gradients.figure(result)
+    # Integrated gradients cannot do without it, and begin with fewer points.
+    asked = gpt2lab.gradients(trace, method=INTEGRATED)
+    assert asked.baseline_value == pytest.approx(known.baseline_value, abs=VALUES)
+    monkeypatch.setattr("gpt2lab.work.UNASKED", 1.5 * 2 * one)
+    assert first_steps(random_gpt2, len(trace)) == 4
+    monkeypatch.setattr("gpt2lab.work.UNASKED", 1.7 * 2 * one)
+    assert first_steps(random_gpt2, len(trace)) == 16
+
+
+def test_the_former_name_of_a_method_still_works(random_gpt2):
+    trace = trace_text(random_gpt2, TEXT)
+    former = gpt2lab.gradients(trace, method="integrated gradients if quick")
+    assert gradients.answer(former) == gradients.answer(gpt2lab.gradients(trace, method=IF_QUICK))
+
+
 def test_a_text_that_is_its_own_baseline_has_nothing_to_explain(random_gpt2):
     trace = trace_text(random_gpt2, "")
     result = gpt2lab.gradients(trace, baseline="end-of-text token")
@@ -177,7 +240,7 @@ def test_what_takes_long_is_done_when_asked_and_what_takes_minutes_is_refused(
     assert gpt2lab.gradients(trace, method=INTEGRATED).method == INTEGRATED
     monkeypatch.setattr("gpt2lab.work.UNASKED", 48 * one)
     assert gpt2lab.gradients(trace, method=IF_QUICK).method == INTEGRATED
-    monkeypatch.setattr("gpt2lab.work.LARGEST", 15.9 * one)
+    monkeypatch.setattr("gpt2lab.work.LARGEST", 7.9 * one)
     with pytest.raises(Refusal, match=r"^Integrated gradients of 7 tokens would take minutes"):
         gpt2lab.gradients(trace, method=INTEGRATED)
     assert gpt2lab.gradients(trace, 5, method=INTEGRATED).method == INTEGRATED

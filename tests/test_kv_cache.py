@@ -10,6 +10,7 @@ import torch
 from texts import EVERY_THIRD
 
 import gpt2lab
+from gpt2lab import cache_times
 from gpt2lab.inspections import kv_cache
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode
@@ -25,12 +26,12 @@ TEXT = "to be or not to be or"
 @pytest.fixture(autouse=True)
 def measured_anew():
     """Forget measurements of earlier tests."""
-    kv_cache._compared.cache_clear()
+    cache_times.compared.cache_clear()
 
 
 @pytest.mark.parametrize("text", EVERY_THIRD.values(), ids=EVERY_THIRD)
 def test_the_logits_are_those_of_a_plain_forward_pass(random_gpt2, monkeypatch, text):
-    monkeypatch.setattr(kv_cache, "MOST_REPEATS", 1)
+    monkeypatch.setattr(cache_times, "MOST_REPEATS", 1)
     ids = (encode(random_gpt2, text) or [50256])[:128]
     result = gpt2lab.kv_cache(trace_ids(random_gpt2, ids), "alone", LONG)
     assert result.lengths[-1] == len(ids) == result.longest == result.text_length
@@ -48,12 +49,12 @@ def test_the_logits_are_those_of_a_plain_forward_pass(random_gpt2, monkeypatch, 
 
 def test_the_difference_is_that_to_a_pass_without_cache(random_gpt2, monkeypatch):
     """If the pass without cache gave other logits, it would be seen."""
-    true = kv_cache._all_again
+    true = cache_times._all_again
 
     def shifted(model, ids):
         return true(model, ids) + 0.25 * (ids.shape[1] == 7)
 
-    monkeypatch.setattr(kv_cache, "_all_again", shifted)
+    monkeypatch.setattr(cache_times, "_all_again", shifted)
     result = gpt2lab.kv_cache(trace_text(random_gpt2, TEXT), "alone", LONG)
     assert result.lengths == (1, 3, 7)
     assert result.differences[-1] == pytest.approx(0.25, abs=LOGITS)
@@ -72,9 +73,9 @@ def test_a_short_text_is_repeated_up_to_the_context(random_gpt2):
 
 
 def test_there_are_at_most_eight_lengths_that_double():
-    assert kv_cache.lengths_up_to(1024) == [8, 16, 32, 64, 128, 256, 512, 1024]
-    assert kv_cache.lengths_up_to(5) == [1, 2, 5]
-    assert kv_cache.lengths_up_to(1) == [1]
+    assert cache_times.lengths_up_to(1024) == [8, 16, 32, 64, 128, 256, 512, 1024]
+    assert cache_times.lengths_up_to(5) == [1, 2, 5]
+    assert cache_times.lengths_up_to(1) == [1]
 
 
 class Clock:
@@ -82,7 +83,7 @@ class Clock:
 
     def __init__(self, monkeypatch, cost):
         self.now = 0.0
-        true_next, true_all = kv_cache._next, kv_cache._all_again
+        true_next, true_all = cache_times._next, cache_times._all_again
 
         def next_token(model, ids, cache):
             self.now += cost(1)
@@ -92,9 +93,9 @@ class Clock:
             self.now += cost(ids.shape[1])
             return true_all(model, ids)
 
-        monkeypatch.setattr(kv_cache, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(kv_cache, "_next", next_token)
-        monkeypatch.setattr(kv_cache, "_all_again", all_again)
+        monkeypatch.setattr(cache_times, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(cache_times, "_next", next_token)
+        monkeypatch.setattr(cache_times, "_all_again", all_again)
 
 
 def test_the_times_are_those_of_the_passes(random_gpt2, monkeypatch):
@@ -124,7 +125,7 @@ def test_what_would_take_too_long_is_left_out_and_said(random_gpt2, monkeypatch)
 def test_it_is_measured_once_for_a_text(random_gpt2, monkeypatch):
     trace = trace_text(random_gpt2, TEXT)
     result = gpt2lab.kv_cache(trace)
-    monkeypatch.setattr(kv_cache, "_timed", None)
+    monkeypatch.setattr(cache_times, "_timed", None)
     assert gpt2lab.kv_cache(trace_text(random_gpt2, TEXT)) is result
     assert str(list(result.lengths)) in kv_cache.snippet(trace)
 

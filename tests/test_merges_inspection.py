@@ -13,15 +13,8 @@ from texts import EVERY_THIRD, TEXTS
 
 from gpt2lab.chips import LEFT, RIGHT, WIDTH, inches
 from gpt2lab.inspections import merges
-from gpt2lab.inspections.merges import (
-    FIRST_RUNGS,
-    LAST_RUNGS,
-    MOST_BYTES,
-    ids_merged_word,
-    merged_word,
-    text_merged_word,
-    window,
-)
+from gpt2lab.inspections.merges import ids_merged_word, merged_word, text_merged_word
+from gpt2lab.merges_figure import FIRST_RUNGS, LAST_RUNGS, MOST_BYTES, window
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode, readable, token_bytes
 from gpt2lab.trace import trace_ids, trace_text

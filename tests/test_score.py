@@ -11,6 +11,7 @@ import torch
 from prompts import HOSTILE, PROMPTS
 
 import gpt2lab
+from gpt2lab import score_figure
 from gpt2lab.inspections import score
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode
@@ -165,7 +166,7 @@ def test_of_a_long_text_the_chips_around_the_position_are_drawn(
     random_gpt2, monkeypatch, position, start
 ):
     """Of 40 tokens 20; those at 4, 5 and 6 are one character, which is not cut."""
-    monkeypatch.setattr(score, "MOST_CHIPS", 20)
+    monkeypatch.setattr(score_figure, "MOST_CHIPS", 20)
     emoji = encode(random_gpt2, " 🎉")
     assert len(emoji) == 3
     ids = [464] * 4 + emoji + [464] * 33

@@ -23,7 +23,6 @@ the model has never seen there, so some of the damage may come from the strangen
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,20 +42,18 @@ from gpt2lab.ablation import (
 )
 from gpt2lab.ablation_figure import draw
 from gpt2lab.decoding import Decoding
-from gpt2lab.examples import REPEATED, Example
+from gpt2lab.examples import REPEATED, Example, revealing
 from gpt2lab.examples import heads as measured_heads
-from gpt2lab.generation import generate
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.models import Gpt2
+from gpt2lab.one_token import TEXTS_OWN, token_behind, token_control
+from gpt2lab.outputs import known, limited, outputs_of
 from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
 from gpt2lab.work import block_work, largest, most_tokens, unasked
 
-TEXTS_OWN = -1
-"""Instead of an id: the token that follows in the text, at its end the most probable one."""
-LARGEST_ID = 50256
 MOST_STEPS = 20
 TOP = 10
 """Tokens that are listed before, and after."""
@@ -83,14 +80,11 @@ def ablate(
     gpt2 = trace.gpt2
     parts = checked_parts(gpt2, heads)
     position = trace.position(position)
-    chosen = int(checked_number("token", token, TEXTS_OWN, gpt2.vocab_size - 1))
+    chosen = token_behind(trace, position, token)
     steps = int(checked_number("steps", steps, 0, MOST_STEPS))
     text = trace.prefix(position + 1)
     sweeps = _sweeps(gpt2, sweep, len(text))
     logits_before = trace.logits(position).cpu().numpy()
-    if chosen == TEXTS_OWN:
-        at_end = position + 1 == len(trace)
-        chosen = int(logits_before.argmax() if at_end else trace.ids[position + 1])
     changed = ablated(text, parts)
     logits = changed.logits().cpu().numpy() if parts else logits_before
     before, after = log_softmax(logits_before), log_softmax(logits)
@@ -107,8 +101,8 @@ def ablate(
         logits=logits,
         kl_bits=max(0.0, float((np.exp(before) * (before - after)).sum() / np.log(2))),
         tokens=dict(zip(listed, describe(gpt2, listed).tokens, strict=True)),
-        written_before=_continue(gpt2, text, settings) if parts else (),
-        written=_continue(changed.gpt2, text, settings) if parts else (),
+        written_before=_continue(text, settings) if parts else (),
+        written=_continue(changed, settings) if parts else (),
         changes=one_by_one(text, chosen).numpy() - before[chosen] if sweeps else None,
     )
 
@@ -131,28 +125,19 @@ def _sweeps(gpt2: Gpt2, sweep: str, length: int) -> bool:
 
 def _settings(decoding: Decoding, steps: int) -> Decoding | None:
     """The same decoding, for one continuation of so many tokens; None if there are none."""
-    if not steps:
-        return None
-    # An end that is forbidden until later is forbidden in all of these steps.
-    shortest = min(decoding.min_new_tokens, steps)
-    return replace(
-        decoding,
-        max_new_tokens=steps,
-        max_length=None,
-        min_new_tokens=shortest,
-        num_return_sequences=1,
-    )
+    return limited(decoding, steps) if steps else None
 
 
-def _continue(gpt2: Gpt2, text: Trace, decoding: Decoding | None) -> tuple[Written, ...]:
+def _continue(text: Trace, decoding: Decoding | None) -> tuple[Written, ...]:
+    """What the model of the trace, whole or not, writes behind the text."""
     if decoding is None:
         return ()
-    steps = list(generate(gpt2, text.ids.tolist(), decoding))
-    names = describe(gpt2, [step.id for step in steps]).tokens
-    return tuple(
-        Written(step.id, name, float(np.exp(step.logprob)))
-        for step, name in zip(steps, names, strict=True)
-    )
+    prompt = text.ids.tolist()
+    run = outputs_of(text.gpt2, prompt, decoding, known(text, prompt))
+    ids = run.chosen.tolist()
+    probabilities = run.logits.softmax(-1).gather(1, run.chosen[:, None])[:, 0].tolist()
+    names = describe(text.gpt2, ids).tokens
+    return tuple(map(Written, ids, names, probabilities))
 
 
 def _top(logits: np.ndarray) -> list[int]:
@@ -198,6 +183,7 @@ def answer(result: Ablation) -> dict[str, Any]:
         "before": _listed(result, result.logits_before, result.logprobs_before),
         "after": _listed(result, result.logits, result.logprobs),
         "kl_bits": result.kl_bits,
+        "formula": result.formula,
         "continuation_before": [_told(one) for one in result.written_before],
         "continuation_after": [_told(one) for one in result.written],
         "first_difference": result.first_difference,
@@ -264,29 +250,26 @@ def _wrapped(values: Sequence[Any]) -> str:
 
 
 def examples(gpt2: Gpt2) -> tuple[Example, ...]:
-    """The induction heads that were measured, one off and then all of them."""
+    """The induction heads that were measured, one off and then all; then texts for the sweep."""
     measured = [one for one in measured_heads(gpt2) if "induction head" in one.shows]
     names = [f"{one.controls['layer']}.{one.controls['head']}" for one in measured]
-    sweep = Example("which part matters most for the next token", REPEATED, {"heads": ""})
-    if not names:
-        return (sweep,)
-    return (
-        Example(
-            f"a repetition without one induction head ({names[0]})", REPEATED, {"heads": names[0]}
-        ),
-        Example(
-            f"a repetition without all {len(names)} induction heads",
-            REPEATED,
-            {"heads": ", ".join(names)},
-        ),
-        sweep,
-    )
+    off = {}
+    if names:
+        off = {
+            f"a repetition without one induction head ({names[0]})": names[0],
+            f"a repetition without all {len(names)} induction heads": ", ".join(names),
+        }
+    sweeps = [
+        Example(f"which part matters most · {one.shows}", one.text, {"heads": ""})
+        for one in revealing(gpt2)
+    ]
+    return (*(Example(shows, REPEATED, {"heads": one}) for shows, one in off.items()), *sweeps)
 
 
 INSPECTION = Inspection(
     name="ablate",
     title="Switch heads off",
-    group="Inside",
+    group="Causes",
     writes=True,
     idea=__doc__ or "",
     compute=ablate,
@@ -304,14 +287,7 @@ INSPECTION = Inspection(
             accepts=str | list[list[int | str]],
         ),
         Control("position", "position", "whose next token; -1 is the end of the text", -1),
-        Control(
-            "token",
-            "number",
-            "id of the token for the sweep; -1: the one that follows, else the most probable",
-            TEXTS_OWN,
-            low=TEXTS_OWN,
-            high=LARGEST_ID,
-        ),
+        token_control("for the sweep"),
         Control("steps", "number", "tokens to write, with and without", 10, high=MOST_STEPS),
         Control("sweep", "choice", "each head and MLP alone", IF_QUICK, choices=SWEEPS),
     ),

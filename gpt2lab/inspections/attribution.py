@@ -39,86 +39,18 @@ from torch import Tensor
 from transformers.models.gpt2.modeling_gpt2 import eager_attention_forward
 
 from gpt2lab.attribution_figure import figure
-from gpt2lab.figures import label
+from gpt2lab.examples import Example, revealing
 from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.refusal import Refusal, checked_number, quoted
+from gpt2lab.logit_parts import ALONE, BEST_OTHER, DIFFERENCES, MEAN, Attribution
+from gpt2lab.models import Gpt2
+from gpt2lab.one_token import TEXTS_OWN, token_behind, token_control
+from gpt2lab.refusal import Refusal, quoted
 from gpt2lab.snippets import preamble
-from gpt2lab.tokens import describe, readable
+from gpt2lab.tokens import describe
 from gpt2lab.trace import Trace
 
-ALONE = "the token alone"
-BEST_OTHER = "against the best other token"
-MEAN = "against the mean of all tokens"
-DIFFERENCES = (ALONE, BEST_OTHER, MEAN)
-TEXTS_OWN = -1
-"""Instead of an id: the token that follows in the text, at its end the most probable one."""
-LARGEST_ID = 50256
 LARGEST_GAP = 1e-3
 """How far the parts' sum may be from the model's logit; more would be a wrong explanation."""
-
-
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """What each part of the model adds to one logit, or to the difference of two.
-
-    position: whose next token is explained, counted from the start of the text.
-    shown: the token at that position, as a person reads it.
-    id, token: the token whose logit is explained, and its vocabulary string.
-    difference: one of `DIFFERENCES`.
-    other_id, other: the token that it is compared with, if it is a single one.
-    logit: the number explained, from the model's own logits.
-    token_embedding, position_embedding, ln_f_bias: contributions, in units of the logit.
-    heads: (n_layer, n_head), float64, contributions of the attention heads.
-    attention_biases: (n_layer,), float64, those of the biases of `attn.c_proj`.
-    mlps: (n_layer,), float64, those of the MLPs.
-    """
-
-    position: int
-    shown: str
-    id: int
-    token: str
-    difference: str
-    other_id: int | None
-    other: str | None
-    logit: float
-    token_embedding: float
-    position_embedding: float
-    heads: np.ndarray
-    attention_biases: np.ndarray
-    mlps: np.ndarray
-    ln_f_bias: float
-
-    @property
-    def groups(self) -> dict[str, float]:
-        """Contributions of the six kinds of parts; they sum to the logit within `LARGEST_GAP`."""
-        return {
-            "token embedding": self.token_embedding,
-            "position embedding": self.position_embedding,
-            "attention heads": float(self.heads.sum()),
-            "attention biases": float(self.attention_biases.sum()),
-            "MLPs": float(self.mlps.sum()),
-            "ln_f bias": self.ln_f_bias,
-        }
-
-    @property
-    def total(self) -> float:
-        """Sum of all parts: the logit, computed the other way round."""
-        return sum(self.groups.values())
-
-    @property
-    def explained(self) -> str:
-        """What the number is, in a word."""
-        return "logit" if self.difference == ALONE else "difference"
-
-    @property
-    def title(self) -> str:
-        """Which logit it is, and where."""
-        place = f"behind position {self.position}, {label(self.shown)}"
-        token = f"{label(readable(self.token))} (id {self.id})"
-        if self.other is not None:
-            return f"logit of {token} less that of {label(readable(self.other))}, {place}"
-        less = " less the mean of all logits" if self.difference == MEAN else ""
-        return f"logit of {token}{less}, {place}"
 
 
 @dataclass(frozen=True)
@@ -191,16 +123,13 @@ def _target(trace: Trace, position: int, token: int, difference: str) -> _Target
             "logit and the sum of its parts; please load it in float32."
         )
     position = trace.position(position)
-    id = int(checked_number("token", token, TEXTS_OWN, gpt2.vocab_size - 1))
+    id = token_behind(trace, position, token)
     if difference not in DIFFERENCES:
         choices = " or ".join(repr(one) for one in DIFFERENCES)
         raise Refusal(f"difference is {quoted(difference)}, but must be {choices}.")
-    logits = trace.logits(position)
-    if id == TEXTS_OWN:
-        at_end = position + 1 == len(trace)
-        id = int(logits.argmax() if at_end else trace.ids[position + 1])
     other = None
     if difference == BEST_OTHER:
+        logits = trace.logits(position)
         logits[id] = -torch.inf
         other = int(logits.argmax())
     return _Target(position, id, other, difference)
@@ -221,7 +150,7 @@ def _written(trace: Trace) -> tuple[Tensor, Tensor, Tensor]:
     """
     fetched, attended, written = [], [], []
     for layer, block in enumerate(trace.gpt2.model.transformer.h):
-        every_query, key, value = trace._query_key_value(layer)
+        every_query, key, value = trace.queries_keys_values(layer)
         query = every_query[:, :, -1:]
         # No mask is needed, as the last position may look at all.
         if block.attn.reorder_and_upcast_attn:
@@ -272,6 +201,7 @@ def answer(result: Attribution) -> dict[str, Any]:
             "mlps": result.mlps.tolist(),
             "ln_f_bias": result.ln_f_bias,
         },
+        "formula": result.formula,
     }
 
 
@@ -303,10 +233,17 @@ with torch.no_grad():
 """
 
 
+def examples(gpt2: Gpt2) -> tuple[Example, ...]:
+    """Texts that decide between two tokens."""
+    return tuple(
+        Example(one.shows, one.text, {"difference": BEST_OTHER}) for one in revealing(gpt2)
+    )
+
+
 INSPECTION = Inspection(
     name="attribution",
     title="Who wrote this logit?",
-    group="Inside",
+    group="Causes",
     idea=__doc__ or "",
     compute=attribution,
     figure=figure,
@@ -316,14 +253,8 @@ INSPECTION = Inspection(
     reproduces=("logit", "heads", "mlps", "attention_biases"),
     controls=(
         Control("position", "position", "whose next token; -1 is the end of the text", -1),
-        Control(
-            "token",
-            "number",
-            "id of the token to explain; -1: the one that follows, else the most probable",
-            TEXTS_OWN,
-            low=TEXTS_OWN,
-            high=LARGEST_ID,
-        ),
+        token_control("to explain"),
         Control("difference", "choice", "which logits", ALONE, choices=DIFFERENCES),
     ),
+    examples=examples,
 )

@@ -10,7 +10,7 @@ $$\text{position}_i = \Bigl(\sum_{j \le i} m_j\Bigr) - 1, \qquad 0 \text{ at a p
 
 Here the first row is the text that all tabs look at (of a long one its last tokens), and the others
 are yours. All of them go through `model.generate` together, with the decoding settings but for one
-continuation each. Each row's
+short continuation each. Each row's
 *largest logit error* compares two sets of logits, over the whole vocabulary: those of the batch's
 last column, from which `generate` chooses the first new token, and those of the same text alone.
 It should be 0 but for rounding, and with padding on the left and a mask it is.
@@ -44,6 +44,8 @@ from gpt2lab.trace import Trace, trace_ids
 
 OTHERS = "Hello dear!\nToday we can go to\nThe old man sat by the fire and told the children about"
 LONGEST_FIRST = 1024
+STEPS, MOST_STEPS = 16, 100
+"""Tokens written behind each row: as many as are written in a second, and at most."""
 
 
 def batch(
@@ -53,13 +55,15 @@ def batch(
     use_mask: bool = True,
     pad_token: str = "eos",
     window: int = 24,
+    steps: int = STEPS,
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
 ) -> BatchComparison:
     """Compare a batch of the traced text, of which the last `window` tokens, and of `others`."""
+    steps = int(checked_number("steps", steps, 1, MOST_STEPS))
     first, cut = _first(trace, window)
     texts = [first, *(trace_ids(trace.gpt2, row) for row in _others(trace.gpt2, others))]
-    return compare(texts, padding_side, use_mask, pad_token, decoding, cut)
+    return compare(texts, padding_side, use_mask, pad_token, decoding, cut, steps)
 
 
 def batch_texts(
@@ -149,6 +153,7 @@ def snippet(
     use_mask: bool = True,
     pad_token: str = "eos",
     window: int = 24,
+    steps: int = STEPS,
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
 ) -> str:
@@ -157,7 +162,8 @@ def snippet(
     first, _ = _first(trace, window)
     ids, texts = first.ids.tolist(), _lines(others)
     width = max(map(len, [ids, *_others(gpt2, others)]))
-    settings = fitted(gpt2, 1 + len(texts), width, decoding)
+    steps = int(checked_number("steps", steps, 1, MOST_STEPS))
+    settings = fitted(gpt2, 1 + len(texts), width, decoding, steps)
     rows = f"ids.tolist() + tokenizer({texts!r}).input_ids" if texts else "ids.tolist()"
     pad_with = "tokenizer.eos_token" if pad_token == "eos" else "tokenizer.convert_ids_to_tokens(0)"
     mask = "batch.attention_mask" if use_mask else "torch.ones_like(batch.input_ids)  # none"
@@ -221,6 +227,14 @@ INSPECTION = Inspection(
             24,
             low=1,
             high=LONGEST_FIRST,
+        ),
+        Control(
+            "steps",
+            "number",
+            "tokens to write behind each row, if the settings allow as many",
+            STEPS,
+            low=1,
+            high=MOST_STEPS,
         ),
     ),
     uses_decoding=True,

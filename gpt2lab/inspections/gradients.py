@@ -18,17 +18,19 @@ This *completeness* follows from the fundamental theorem of calculus, so the sum
 computation is. Here the gap has to be below 1 % of $f(x) - f(b)$, or else it says so. Gradient ×
 input has no such property: its gap says how far from linear the model is on the way.
 
+Each point on the way costs a pass through the model and one back. So for a long text *automatic*
+means gradient × input, without the baseline's value, which would cost one more pass. Integrated
+gradients of a long text begin with 4 points instead of 16, and the sum shows whether they suffice.
+
 Only the rows of `wte` vary. The position embeddings are added as always, so the baseline still
 knows how long the text is and where each token stands. Another baseline asks another question and
 gives other answers; and on the way to it lie vectors that are no token's embedding at all.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from gpt2lab.examples import Example, prompts
+from gpt2lab.backward import slope
+from gpt2lab.examples import Example, revealing
 from gpt2lab.gradients import (
     BASELINES,
     END_OF_TEXT,
@@ -45,92 +47,33 @@ from gpt2lab.gradients import (
     attempts,
     baseline_of,
     embeddings_of,
+    first_steps,
     gradient_times_input,
     integrated_gradients,
-    is_complete,
     step_work,
 )
-from gpt2lab.gradients_figure import figure, written
+from gpt2lab.gradients_figure import figure
+from gpt2lab.input_attribution import Gradients
 from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.inspections.tokens import TokenPieces, id_pieces
+from gpt2lab.inspections.tokens import id_pieces
 from gpt2lab.models import Gpt2
-from gpt2lab.refusal import Refusal, checked_number, quoted
+from gpt2lab.one_token import TEXTS_OWN, token_behind, token_control
+from gpt2lab.refusal import Refusal, quoted
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import describe
 from gpt2lab.trace import Trace
-from gpt2lab.work import largest, most_tokens, unasked
+from gpt2lab.work import block_work, largest, most_tokens, unasked
 
-TEXTS_OWN = -1
-"""Instead of an id: the token that follows in the text, at its end the most probable one."""
-LARGEST_ID = 50256
 MOST_STEPS = 512
 """Points on the way, in all attempts together."""
 QUICK_STEPS = 3 * FIRST_STEPS
 """Two attempts: nearly always enough."""
-IF_QUICK = "integrated gradients if quick"
+MORE = 2
+"""Times as much work as elsewhere may be done: long products, which a processor does fastest."""
+IF_QUICK = "automatic"
 METHODS = (IF_QUICK, INTEGRATED, TIMES_INPUT)
-
-
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """What each token of a text adds to one number that the model computes behind it.
-
-    pieces: the n tokens, from the first to the one at `position`.
-    position: whose next token is explained, counted from the start of the text.
-    id, token: the token that is explained, and its vocabulary string.
-    output: "logit" or "log-probability": what is explained about it.
-    method: "integrated gradients" or "gradient × input".
-    baseline: "zero" or "end-of-text token".
-    value, baseline_value: the output for the text and for the baseline.
-    attributions: (n,), float64, in units of the output.
-    steps: gradients that were averaged.
-    """
-
-    pieces: TokenPieces
-    position: int
-    id: int
-    token: str
-    output: str
-    method: str
-    baseline: str
-    value: float
-    baseline_value: float
-    attributions: np.ndarray
-    steps: int
-
-    @property
-    def difference(self) -> float:
-        """What the output gained on the way from the baseline to the text."""
-        return self.value - self.baseline_value
-
-    @property
-    def total(self) -> float:
-        """Sum of the attributions."""
-        return float(self.attributions.sum())
-
-    @property
-    def gap(self) -> float:
-        """By how much the sum misses the difference, in units of the output."""
-        return self.total - self.difference
-
-    @property
-    def complete(self) -> bool:
-        """Whether that is less than 1 % of the difference."""
-        return is_complete(self.total, self.difference)
-
-    @property
-    def facts(self) -> str:
-        """What the attributions sum to, what they should, and how far that is apart."""
-        gap = f"{abs(self.gap / self.difference):.2%}" if self.difference else "0 %"
-        verdict = f"{gap} apart"
-        if self.method == INTEGRATED:
-            verdict += ", complete" if self.complete else ", NOT complete: read with care"
-        less = written(self.baseline_value)
-        less = f"({less})" if self.baseline_value < 0 else less
-        return (
-            f"sum {written(self.total)}; text − baseline = {written(self.value)} − {less} = "
-            f"{written(self.difference)}: {verdict}"
-        )
+FORMER = {"integrated gradients if quick": IF_QUICK}
+"""Names that a method once had; requests and links may still use them."""
 
 
 def gradients(
@@ -150,14 +93,17 @@ def gradients(
     number = Output(gpt2, asked.id, output)
     text = embeddings_of(gpt2, asked.ids)
     nothing = baseline_of(gpt2, baseline, text)
-    baseline_value = number.value(nothing)
-    if asked.steps:
+    baseline_value = None
+    if asked.steps or gpt2.n_layer * block_work(gpt2, len(text)) <= MORE * unasked(gpt2):
+        baseline_value = number.value(nothing)
+    if asked.steps and baseline_value is not None:
         value = number.value(text)
         gained = value - baseline_value
-        attributions, steps = integrated_gradients(number, text, nothing, gained, asked.steps)
+        attributions, steps = integrated_gradients(number, text, nothing, gained, *asked[2:])
     else:
-        value, gradient = number.value_and_gradient(text)
-        attributions, steps = gradient_times_input(gradient, text, nothing), 1
+        value = number.of(trace.logits(position))
+        behind = slope(trace.prefix(len(text)), asked.id, output == LOG_PROBABILITY)
+        attributions, steps = gradient_times_input(behind, text, nothing), 1
     return Gradients(
         pieces=id_pieces(gpt2, asked.ids),
         position=len(asked.ids) - 1,
@@ -177,11 +123,13 @@ class _Asked(NamedTuple):
     """What is asked for: of these ids, the last one's next token `id`.
 
     steps: how many points integrated gradients may take; 0: the method is gradient × input.
+    first: points of the first attempt.
     """
 
     ids: list[int]
     id: int
     steps: int
+    first: int
 
 
 def _asked(
@@ -190,7 +138,8 @@ def _asked(
     """The same, checked and with the defaults filled in."""
     gpt2 = trace.gpt2
     position = trace.position(position)
-    id = int(checked_number("token", token, TEXTS_OWN, gpt2.vocab_size - 1))
+    id = token_behind(trace, position, token)
+    method = FORMER.get(method, method) if isinstance(method, str) else method
     for name, value, choices in (
         ("output", output, OUTPUTS),
         ("method", method, METHODS),
@@ -200,23 +149,21 @@ def _asked(
             raise Refusal(f"{name} is {quoted(value)}, but must be one of {', '.join(choices)}.")
     if baseline == END_OF_TEXT and gpt2.tokenizer.eos_token_id is None:
         raise Refusal(f"{gpt2.name} has no end-of-text token; please choose baseline '{ZERO}'.")
-    if id == TEXTS_OWN:
-        at_end = position + 1 == len(trace)
-        id = int(trace.logits(position).argmax() if at_end else trace.ids[position + 1])
     ids = trace.ids[: position + 1].tolist()
-    return _Asked(ids, id, _most_steps(gpt2, method, len(ids)))
+    first = first_steps(gpt2, len(ids))
+    return _Asked(ids, id, _most_steps(gpt2, method, len(ids), first), first)
 
 
-def _most_steps(gpt2: Gpt2, method: str, length: int) -> int:
+def _most_steps(gpt2: Gpt2, method: str, length: int, first: int) -> int:
     """How many points integrated gradients may take; 0: the method is gradient × input."""
     one = step_work(gpt2, length)
     if method == IF_QUICK:
         method = INTEGRATED if QUICK_STEPS * one <= unasked(gpt2) else TIMES_INPUT
     if method == TIMES_INPUT:
         return 0
-    steps = int(min(MOST_STEPS, largest(gpt2) / one))
-    if steps < FIRST_STEPS:
-        most = most_tokens(gpt2, 2 * gpt2.n_layer * FIRST_STEPS, largest(gpt2))
+    steps = int(min(MOST_STEPS, MORE * largest(gpt2) / one))
+    if steps < first:
+        most = most_tokens(gpt2, 2 * gpt2.n_layer * first, MORE * largest(gpt2))
         raise Refusal(
             f"Integrated gradients of {length:,} tokens would take minutes with {gpt2.name}; "
             f"please choose '{TIMES_INPUT}', or a position before {most:,}."
@@ -227,16 +174,21 @@ def _most_steps(gpt2: Gpt2, method: str, length: int) -> int:
 def table(result: Gradients) -> Table:
     """One row per token, with its share of the difference; then the sum and what it should be."""
     # A text that is its own baseline gains nothing, and its attributions are zero as well.
-    share = result.difference or 1.0
+    share = 1.0 if result.difference == 0 else result.difference
     rows: list[tuple[str | float | int, ...]] = [
-        (position, shown, id, float(value), float(value) / share)
+        (position, shown, id, float(value), _share(float(value), share))
         for position, (shown, id, value) in enumerate(
             zip(result.pieces.shown, result.pieces.ids, result.attributions, strict=True)
         )
     ]
-    rows.append(("", "sum of all", "", result.total, result.total / share))
-    rows.append(("", f"{result.output}: text − baseline", "", result.difference, 1.0))
+    rows.append(("", "sum of all", "", result.total, _share(result.total, share)))
+    if result.difference is not None:
+        rows.append(("", f"{result.output}: text − baseline", "", result.difference, 1.0))
     return Table(("position", "token", "id", "attribution", "share"), tuple(rows))
+
+
+def _share(value: float, whole: float | None) -> float | str:
+    return "" if whole is None else value / whole
 
 
 def answer(result: Gradients) -> dict[str, Any]:
@@ -256,6 +208,7 @@ def answer(result: Gradients) -> dict[str, Any]:
         "gap": result.gap,
         "complete": result.complete,
         "steps": result.steps,
+        "formula": result.formula,
     }
 
 
@@ -287,7 +240,8 @@ def slope(t):
     path = """attributions = ((x - baseline).double() * slope(1.0)).sum(-1)
 """
     if asked.steps:
-        path = f"""for steps in {attempts(asked.steps)}:  # points, until the sum is right
+        tries = attempts(asked.steps, asked.first)
+        path = f"""for steps in {tries}:  # points, until the sum is right
     mean = sum(w / 2 * slope((t + 1) / 2) for t, w in zip(*(a.tolist() for a in leggauss(steps))))
     attributions = ((x - baseline).double() * mean).sum(-1)
     if abs(attributions.sum() - difference) <= max({TOLERANCE} * abs(difference), {NOISE}): break
@@ -301,13 +255,13 @@ def slope(t):
 
 def examples(gpt2: Gpt2) -> tuple[Example, ...]:
     """Texts in which some tokens decide."""
-    return tuple(Example(one.shows, one.text, {}) for one in prompts(gpt2))
+    return revealing(gpt2)
 
 
 INSPECTION = Inspection(
     name="gradients",
     title="Which input mattered?",
-    group="Inside",
+    group="Causes",
     idea=__doc__ or "",
     compute=gradients,
     figure=figure,
@@ -317,16 +271,15 @@ INSPECTION = Inspection(
     reproduces=("attributions", "difference"),
     controls=(
         Control("position", "position", "whose next token; -1 is the end of the text", -1),
-        Control(
-            "token",
-            "number",
-            "id of the token to explain; -1: the one that follows, else the most probable",
-            TEXTS_OWN,
-            low=TEXTS_OWN,
-            high=LARGEST_ID,
-        ),
+        token_control("to explain"),
         Control("output", "choice", "which number about the token", LOGIT, choices=OUTPUTS),
-        Control("method", "choice", "slope at the end, or all the way", IF_QUICK, choices=METHODS),
+        Control(
+            "method",
+            "choice",
+            "slope all the way, or at its end; automatic: all the way if that is quick",
+            IF_QUICK,
+            choices=METHODS,
+        ),
         Control("baseline", "choice", "what stands for no token", ZERO, choices=BASELINES),
     ),
     examples=examples,

@@ -42,13 +42,11 @@ from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.snippets import preamble
 from gpt2lab.softmax_formula import formula, signed
 from gpt2lab.stage_panels import SCALES, Panel, small_multiples
-from gpt2lab.stages import Stages, behind, calls, class_names, scores_of
+from gpt2lab.stages import CHOSEN, Stages, behind, calls, class_names, following, scores_of
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
 
 MOST_SHOWN = 50
-CHOSEN = "✓ "
-"""Before the token that really follows in the text."""
 SEARCHED = "▸ "
 """Before the token that was searched for."""
 
@@ -108,7 +106,7 @@ def next_token(
     searched = one_token(trace.gpt2, "token", token)
     decoding = decoding or Decoding()
     found = scores_of(trace, position, behind(trace, position, decoding, prompt_length))
-    chosen = int(trace.ids[position + 1]) if position + 1 < len(trace) else None
+    chosen = following(trace, position)
     tops = [found.order(stage)[:show] for stage in range(len(found.stages))]
     always = [id for id in (chosen, searched) if id is not None]
     listed = np.union1d(np.concatenate(tops), np.array(always, dtype=np.int64)).tolist()

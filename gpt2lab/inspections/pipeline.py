@@ -26,13 +26,14 @@ draws the token, with the same seed, and leaves no other to choose. The code bel
 and prints the same ids.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.outputs import MOST_STEPS, known, short_prompt, short_run
 from gpt2lab.pipeline_figure import figure
 from gpt2lab.pipelines import (
     DEFAULTS,
@@ -43,12 +44,10 @@ from gpt2lab.pipelines import (
     pipeline_of,
     returned_by,
 )
-from gpt2lab.refusal import checked_number
 from gpt2lab.snippets import own_configuration, preamble
 from gpt2lab.tokens import checked_length, describe
 from gpt2lab.trace import Trace
 
-MOST_STEPS = 12
 TO_SAY = {"sample": "temperature", "greedy": "do_sample"}
 """Which setting is left out once, to see what the pipeline fills in."""
 
@@ -138,13 +137,13 @@ def pipeline_or_generate(
     """
     gpt2 = trace.gpt2
     text, prompt, short = _setup(trace, steps, decoding, prompt_length)
-    pipe = pipeline_of(gpt2)
+    pipe, cache = pipeline_of(gpt2), known(trace, prompt)
     ids = torch.tensor([prompt], device=gpt2.model.device)
     with torch.no_grad():
         generated = gpt2.model.generate(
-            ids, attention_mask=torch.ones_like(ids), **arguments_of(trace, prompt, short)
+            ids, attention_mask=torch.ones_like(ids), **arguments_of(gpt2, prompt, short, cache)
         )[0].tolist()
-    returned = returned_by(pipe, text, arguments_of(trace, prompt, short))
+    returned = returned_by(pipe, text, arguments_of(gpt2, prompt, short, cache))
     said = _settings(short)
     left_out = TO_SAY.get(short.strategy, "")
     unsaid: list[int] = []
@@ -153,7 +152,7 @@ def pipeline_or_generate(
         rest = {name: value for name, value in said.items() if name != left_out}
         filled_in = filled_in_by(pipe, rest)
         other = as_sampled(short, filled_in["temperature"])
-        unsaid = returned_by(pipe, text, arguments_of(trace, prompt, other))[2]
+        unsaid = returned_by(pipe, text, arguments_of(gpt2, prompt, other, cache))[2]
     listed = sorted({*generated, *returned[2], *unsaid})
     return PipelineOrGenerate(
         text=text,
@@ -179,24 +178,10 @@ def _setup(
     A pipeline takes text, so ids that no text has are replaced by those of the text they stand for.
     """
     gpt2 = trace.gpt2
-    steps = int(checked_number("steps", steps, 1, MOST_STEPS))
-    decoding = decoding or Decoding()
-    length = min(prompt_length or len(trace), len(trace), max(1, gpt2.n_positions - steps))
-    kept = trace.ids[:length].tolist()
+    kept = short_prompt(trace, steps, prompt_length)
     text = gpt2.tokenizer.decode(kept, clean_up_tokenization_spaces=False)
     prompt = checked_length(gpt2, gpt2.tokenizer.encode(text, verbose=False), room=1)
-    count = min(steps, decoding.new_tokens(len(prompt)), gpt2.n_positions - len(prompt))
-    return (
-        text,
-        prompt,
-        replace(
-            decoding,
-            max_new_tokens=count,
-            max_length=None,
-            min_new_tokens=min(decoding.min_new_tokens, count),
-            num_return_sequences=1,
-        ),
-    )
+    return text, prompt, short_run(gpt2, prompt, steps, decoding)
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:

@@ -27,40 +27,22 @@ all of the context (and never larger), and the stride half of the window (and al
 it). Make the window small to see what a short memory costs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from gpt2lab.chips import Head, strip
-from gpt2lab.figures import bars, style, theme, tint
 from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.inspections.tokens import TokenPieces, chip, id_pieces
+from gpt2lab.inspections.tokens import TokenPieces, id_pieces
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, checked_number, quoted
-from gpt2lab.scales import CLASS, ENTROPY, LOGPROB, SURPRISE, Scale
+from gpt2lab.score_figure import SCALES, figure
 from gpt2lab.scoring import LARGEST_WINDOW, LN_2, Numbers, Window, numbers
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import encode, prompt_ids, token_bytes
 from gpt2lab.trace import Trace
-
-MOST_CHIPS = 200
-"""Tokens of a long text that are drawn as chips; the panels and the table have all."""
-SCALES: dict[str, tuple[Scale, Callable[[Numbers], np.ndarray]]] = {
-    "log-probability": (LOGPROB, lambda found: found.logprobs),
-    "rank": (CLASS, lambda found: np.where(found.ranks > 0, found.ranks, np.nan)),
-    "entropy": (ENTROPY, lambda found: found.entropy_bits),
-    "surprise": (SURPRISE, lambda found: found.surprise_bits),
-}
-"""What the chips can be coloured by."""
-HISTOGRAM = ("1", "2–10", "11–100", "101–1,000", "over 1,000")
-PANELS = 2.2
-"""Inches below the chips."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,95 +126,6 @@ def _score(
         colour=colour,
         position=position,
     )
-
-
-def figure(result: Score, dark: bool = False) -> Figure:
-    """The text as coloured chips; below them the surprise along the text and the ranks."""
-    scale, numbers_of = SCALES[result.colour]
-    shown = _shown(result)
-    values = numbers_of(result).tolist()
-    shares, below = tuple(map(scale.share, values)), tuple(map(scale.text, values))
-    groups = [one for one in result.pieces.groups if shown.start <= one.start < shown.stop]
-    parts = [slice(group.start, group.stop) for group in groups]
-    chips = [
-        chip(result.pieces, group, below[part], shares[part])
-        for group, part in zip(groups, parts, strict=True)
-    ]
-    legend = f"left: position of the row's first token · below: {scale.below}"
-    if any(len(group) > 1 for group in groups):
-        legend += " · joined: bytes, in hex, of the character above"
-    if shown.start == 0:
-        legend += " · grey: follows nothing"
-    head = Head(title=scale.title, note="", facts=_facts(result), filled=None)
-    drawing = strip(chips, head, legend, dark, ticks=scale.ticks)
-    if len(result.ids) > 1:
-        _add_panels(drawing, result, shown, dark)
-    return drawing
-
-
-def _shown(result: Score) -> range:
-    """Positions that are drawn as chips: whole characters, around the record's position."""
-    count = len(result.ids)
-    if count <= MOST_CHIPS:
-        return range(count)
-    start = min(max(0, result.position - MOST_CHIPS // 2), count - MOST_CHIPS)
-    # From the beginning of a character on, unless that is very far away.
-    start = max(result.pieces.starts[start], start - MOST_CHIPS)
-    return range(start, min(start + MOST_CHIPS, count))
-
-
-def _facts(result: Score) -> str:
-    count = len(result.ids)
-    facts = [f"{count:,} token" + ("" if count == 1 else "s")]
-    if count > 1:
-        written = ",.1f" if result.perplexity < 1e6 else ".3g"
-        facts.append(f"perplexity {result.perplexity:{written}}")
-        facts.append(f"loss {result.loss:.3f} nats")
-        facts.append(f"{result.bits_per_byte:.3f} bits per byte")
-    if count > result.window:
-        facts.append(f"window {result.window:,}, stride {result.stride:,}")
-    return " · ".join(facts)
-
-
-def _add_panels(drawing: Figure, result: Score, shown: range, dark: bool) -> None:
-    """Make room below the chips and draw the two panels there."""
-    width, above = drawing.get_size_inches()
-    height = above + PANELS
-    drawing.set_size_inches(width, height)
-    drawing.axes[0].set_position((0, PANELS / height, 1, above / height))
-    bottom, top = 0.5 / height, (PANELS - 0.85) / height
-    _draw_surprise(drawing.add_axes((0.07, bottom, 0.5, top)), result, shown, dark)
-    _draw_ranks(drawing.add_axes((0.7, bottom, 0.28, top)), result, dark)
-
-
-def _draw_surprise(axes: Axes, result: Score, shown: range, dark: bool) -> None:
-    """A line from 0 for each token; the part that the chips show is shaded."""
-    colours = theme(dark)
-    count = len(result.ids)
-    if len(shown) < count:
-        axes.axvspan(shown.start - 0.5, shown.stop - 0.5, color=tint(colours.accent, 0.2, dark))
-    positions = np.arange(1, count)
-    thick = min(6.0, max(0.5, 250 / count))
-    axes.vlines(positions, 0, result.surprise_bits[1:], color=colours.accent, linewidth=thick)
-    axes.axhline(0, color=colours.ink, linewidth=0.6)
-    axes.set_xlim(-0.5, count - 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    axes.set_title("surprise of each token, in bits")
-    chips = f"; shaded: {shown.start:,} to {shown.stop - 1:,}, the chips above"
-    axes.set_xlabel("position" + (chips if len(shown) < count else ""))
-    style(axes, dark)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _draw_ranks(axes: Axes, result: Score, dark: bool) -> None:
-    bars(axes, HISTOGRAM, result.histogram, dark)
-    for text, count in zip(axes.texts, result.histogram, strict=True):
-        text.set_text(f"{count:,}")
-    axes.set_title("tokens by rank", fontsize=10)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["bottom"].set_visible(False)
 
 
 def table(result: Score) -> Table:

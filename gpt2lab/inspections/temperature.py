@@ -41,7 +41,7 @@ from gpt2lab.decoding import Decoding, Stage, final_scores
 from gpt2lab.figures import label
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.snippets import preamble
-from gpt2lab.stages import LN_2, behind, calls, class_names
+from gpt2lab.stages import CHOSEN, LN_2, behind, calls, class_names, following
 from gpt2lab.temperature_figure import Line, draw
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
@@ -51,8 +51,6 @@ TEMPERATURES = tuple(twentieth / 20 for twentieth in range(2, 41))
 IN_TABLE = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 LISTED = 8
 """Most probable tokens that have a line."""
-CHOSEN = "✓ "
-"""Before the token that really follows in the text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +107,7 @@ def temperature(
     before, cuts = _parts(behind(trace, position, decoding, prompt_length))
     ids = trace.ids[None, : position + 1].to(trace.hidden.device)
     scores = _scores(trace, position, before)
-    chosen = _chosen(trace, position)
+    chosen = following(trace, position)
     listed = _listed(scores, chosen)
     sweep = torch.cat([_warped(scores, ids, one).softmax(-1) for one in TEMPERATURES])
     sampled = decoding.strategy == "sample"
@@ -147,10 +145,6 @@ def _scores(trace: Trace, position: int, before: Sequence[Stage]) -> torch.Tenso
     logits = trace.logits(position)[None]
     ids = trace.ids[None, : position + 1].to(logits.device)
     return final_scores(before, ids, logits)
-
-
-def _chosen(trace: Trace, position: int) -> int | None:
-    return int(trace.ids[position + 1]) if position + 1 < len(trace) else None
 
 
 def _listed(scores: torch.Tensor, chosen: int | None) -> list[int]:
@@ -260,7 +254,7 @@ def snippet(
     decoding = decoding or Decoding()
     position = trace.position(position)
     before, cuts = _parts(behind(trace, position, decoding, prompt_length))
-    listed = _listed(_scores(trace, position, before), _chosen(trace, position))
+    listed = _listed(_scores(trace, position, before), following(trace, position))
     first, last = (
         ", ".join(calls(trace, position, decoding, prompt_length, part)) for part in (before, cuts)
     )
