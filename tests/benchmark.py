@@ -28,7 +28,7 @@ from torch.utils.benchmark import Timer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
 from gpt2lab import Decoding, attention, generate, load_model, next_token, trace_ids
-from gpt2lab.inspections.attention import figure
+from gpt2lab.attention_figure import draw_attention
 from gpt2lab.models import Gpt2
 from gpt2lab.ui.page import build_page
 from gpt2lab.ui.serving import launch_arguments
@@ -110,7 +110,8 @@ def measure(gpt2: Gpt2) -> None:
     trace = trace_ids(gpt2, full)
     report("  then the attention of one layer and head", median(lambda: attention(trace, 1, 0)))
     drawn = attention(trace, 1, 0)
-    report("  then its figure", median(lambda: figure(drawn).savefig(io.BytesIO(), format="webp")))
+    saved = median(lambda: draw_attention(drawn).savefig(io.BytesIO(), format="webp"))
+    report("  then its figure", saved)
     report("  then all stages of the next token", median(lambda: next_token(trace, -1)))
     print(f"  {'  memory of the trace':<58}{trace.bytes / 1e6:10.1f} MB")
 

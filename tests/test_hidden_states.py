@@ -68,6 +68,17 @@ def test_generate_returns_one_position_per_later_step(gpt2, plain):
     assert ((joined - read).norm(dim=-1) / read.norm(dim=-1)).max() < VALUES
 
 
+def test_the_arrays_are_transformers_tuple_to_the_last_bit(gpt2, plain):
+    trace = trace_text(gpt2, TEXT)
+    result = gpt2lab.hidden_states(trace)
+    assert result.hidden is trace.hidden  # nothing is copied as long as nobody asks
+    found = hidden_states.arrays(result)
+    states = states_of(plain, torch.tensor([encode(gpt2, TEXT)]))
+    assert set(found) == {"hidden_states", "norms", "cosine_to_final"}
+    assert np.array_equal(found["hidden_states"], torch.stack(states).numpy())
+    assert np.array_equal(found["norms"], result.norms)
+
+
 def test_the_answer_and_the_table_show_the_record(gpt2):
     result = gpt2lab.hidden_states(trace_text(gpt2, TEXT))
     answer = hidden_states.answer(result)
@@ -107,13 +118,15 @@ def test_the_maps_hold_the_record(gpt2):
     assert tokens == ["to", "␣be", "␣or", "␣not", "␣to", "␣be", "␣or"]
 
 
-@pytest.mark.parametrize("layers", [2, 13, 14, 25, 37, 49])
-@pytest.mark.parametrize("length", [1, 16, 17, 49, 257, 1024])
+@pytest.mark.parametrize(
+    ("layers", "length"),
+    [(2, 1), (13, 1024), (14, 17), (25, 3), (26, 16), (37, 257), (49, 49)],
+)
 def test_maps_of_any_size_can_be_drawn(layers, length):
     norms = np.geomspace(1, 3000, layers * length, dtype=np.float32).reshape(layers, length)
     cosines = np.linspace(-1, 1, layers * length, dtype=np.float32).reshape(layers, length)
-    shape = (layers, 1, length, 768)
-    result = hidden_states.HiddenStates(shape, ("␣word",) * length, norms, cosines)
+    hidden = torch.zeros(1).expand(layers, length, 768)
+    result = hidden_states.HiddenStates(hidden, ("␣word",) * length, norms, cosines)
     drawing = hidden_states.figure(result)
     drawing.savefig(io.BytesIO(), format="png")
     above, below = drawing.axes[:2]
@@ -128,5 +141,5 @@ def test_maps_of_any_size_can_be_drawn(layers, length):
 def test_states_of_one_length_can_be_drawn():
     for norm in (0.0, 1.0):
         ones = np.ones((3, 2), dtype=np.float32)
-        result = hidden_states.HiddenStates((3, 1, 2, 4), ("a", "b"), norm * ones, ones)
+        result = hidden_states.HiddenStates(torch.zeros(3, 2, 4), ("a", "b"), norm * ones, ones)
         hidden_states.figure(result, dark=True).savefig(io.BytesIO(), format="svg")

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -106,7 +107,9 @@ def test_the_answer_and_the_table_show_the_record(gpt2, show):
     assert [one["layer"] for one in layers] == list(range(gpt2.n_layer + 1))
     rows = iter(logit_lens.table(result).rows)
     for layer, one in enumerate(layers):
-        assert one.keys() == {"layer", "top", "kl_to_final_bits"}
+        assert one.keys() == {"layer", "top", "kl_to_final_bits", "followed"}
+        assert one["followed"]["rank"] == result.followed_ranks[layer]
+        assert one["followed"]["probability"] == float(result.followed_probabilities[layer])
         assert one["kl_to_final_bits"] == float(result.kl_to_final_bits[layer])
         expected = torch.from_numpy(result.logits[layer]).topk(show).indices.tolist()
         assert [top["id"] for top in one["top"]] == expected
@@ -115,14 +118,15 @@ def test_the_answer_and_the_table_show_the_record(gpt2, show):
             assert top["probability"] == float(result.probabilities(layer)[top["id"]])
             row = next(rows)
             assert (row[0], row[1], row[3], row[4]) == (layer, rank, top["id"], top["probability"])
-            assert row[5:] == (one["kl_to_final_bits"], int(result.final_ranks[layer]))
+            followed = one["followed"]
+            assert row[5:] == (one["kl_to_final_bits"], followed["rank"], followed["probability"])
     assert next(rows, None) is None
 
 
 @pytest.mark.parametrize("show", [1, 5, 10])
 def test_the_figure_has_a_row_per_layer_and_frames_the_winner(gpt2, show):
     result = gpt2lab.logit_lens(trace_text(gpt2, TEXT), show=show)
-    grid, distance = logit_lens.figure(result).axes
+    grid, distance, of_followed = logit_lens.figure(result).axes
     shares = grid.images[0].get_array()
     assert shares.shape == (gpt2.n_layer + 1, show)
     assert grid.images[0].get_clim() == (0, 1)
@@ -139,9 +143,53 @@ def test_the_figure_has_a_row_per_layer_and_frames_the_winner(gpt2, show):
     assert framed == expected
     lengths = [bar.get_width() for bar in distance.patches]
     assert lengths == result.kl_to_final_bits.tolist()
-    ranks = [tick.get_text() for tick in distance.get_yticklabels()]
-    assert ranks == [f"{rank:,}" for rank in result.final_ranks]
-    assert grid.get_ylim() == distance.get_ylim()
+    assert of_followed.lines[0].get_xdata().tolist() == result.followed_ranks.tolist()
+    names = [tick.get_text() for tick in of_followed.get_yticklabels()]
+    assert [name.split(" · ")[0] for name in names] == [f"{one:,}" for one in result.final_ranks]
+    assert grid.get_ylim() == distance.get_ylim() == of_followed.get_ylim()
+
+
+@pytest.mark.parametrize("token", [" the", "Ġthe"])
+def test_any_token_is_followed_through_the_layers(gpt2, plain, token):
+    result = gpt2lab.logit_lens(trace_text(gpt2, TEXT), 3, token=token)
+    rows = reference(plain, gpt2, 3)
+    assert result.followed_id == 262
+    assert result.final_id == int(rows[-1].argmax()) != 262
+    expected = rows.double().softmax(-1)[:, 262].numpy()
+    np.testing.assert_allclose(result.followed_probabilities, expected, rtol=0, atol=VALUES)
+    for layer, row in enumerate(result.logits):
+        assert result.followed_ranks[layer] == (row > row[262]).sum() + 1
+    grid, _, of_followed = logit_lens.figure(result).axes
+    assert "␣the" in of_followed.get_title()
+    tops = [result.top(layer) for layer in range(len(rows))]
+    assert len(grid.patches) == sum(262 in top for top in tops)
+
+
+def test_the_formula_is_that_of_the_layer_where_the_token_stands_highest(gpt2, plain):
+    result = gpt2lab.logit_lens(trace_text(gpt2, TEXT), 3, token=" the")
+    rows = reference(plain, gpt2, 3).double()
+    layer = int(result.followed_ranks[:-1].argmin())
+    z, total = float(rows[layer, 262]), float(rows[layer].logsumexp(-1))
+    p, p_final = float(rows[layer].softmax(-1)[262]), float(rows[-1].softmax(-1)[262])
+    named, softmax, divergence = result.formula.replace("−", "-").splitlines()
+    assert named.startswith(
+        f"layer {layer}, the first with ␣the on rank {result.followed_ranks[layer]:,}:"
+    )
+    written = [float(one) for one in re.findall(r"-?\d+\.\d+(?:e[+-]\d+)?", named)]
+    assert written == [pytest.approx(z, abs=1e-3)]
+    written = [float(one) for one in re.findall(r"-?\d+\.\d+(?:e[+-]\d+)?", softmax)]
+    assert written == [
+        pytest.approx(z, abs=1e-3), pytest.approx(p, rel=1e-3), pytest.approx(total, abs=1e-3)
+    ]  # fmt: skip
+    written = [float(one) for one in re.findall(r"-?\d+\.\d+(?:e[+-]\d+)?", divergence)]
+    bits = result.kl_to_final_bits[layer]
+    assert written == pytest.approx([p_final, p_final, p, bits], rel=1e-3)
+
+
+@pytest.mark.parametrize("token", ["two words", "Ġnothing like it", 7])
+def test_what_is_not_one_token_cannot_be_followed(random_gpt2, token):
+    with pytest.raises(Refusal, match=r"^token is .* but must be "):
+        gpt2lab.logit_lens(trace_text(random_gpt2, TEXT), token=token)
 
 
 def test_hostile_tokens_can_be_drawn_in_cells(random_gpt2):
@@ -149,10 +197,10 @@ def test_hostile_tokens_can_be_drawn_in_cells(random_gpt2):
     result = gpt2lab.logit_lens(trace_text(random_gpt2, TEXT), show=10)
     ids = sorted({id for text in HOSTILE.values() for id in encode(random_gpt2, text)})
     tokens = dict(enumerate(random_gpt2.tokenizer.convert_ids_to_tokens(range(50257))))
-    for start in range(0, len(ids), 10):
+    for start in range(0, len(ids), 40):
         logits = result.logits.copy()
         logits[:, ids[start : start + 10]] += 50
-        changed = {"logits": logits, "tokens": tokens, "final_id": ids[start]}
+        changed = {"logits": logits, "tokens": tokens, "followed_id": ids[start]}
         raised = dataclasses.replace(result, **changed)
         logit_lens.figure(raised, dark=bool(start % 20)).savefig(io.BytesIO(), format="png")
         json.dumps(logit_lens.answer(raised), allow_nan=False)
@@ -162,11 +210,12 @@ def test_the_snippet_gives_the_divergences_too(gpt2, capsys, monkeypatch):
     monkeypatch.chdir(gpt2lab.models.POCKET.parent.parent)
     trace = trace_text(gpt2, TEXT)
     names: dict = {}
-    exec(logit_lens.snippet(trace, position=-2), names)
-    printed = names["kl_to_final_bits"].numpy()
-    expected = gpt2lab.logit_lens(trace, -2).kl_to_final_bits
-    # Both are exact for their own logits, which differ in the last digit.
-    np.testing.assert_allclose(printed, expected, rtol=0, atol=LOGITS)
+    exec(logit_lens.snippet(trace, position=-2, token=" the"), names)
+    expected = gpt2lab.logit_lens(trace, -2, token=" the")
+    for name in ("kl_to_final_bits", "followed_ranks", "followed_probabilities"):
+        # Both are exact for their own logits, which differ in the last digit.
+        shown = getattr(expected, name)
+        np.testing.assert_allclose(names[name].numpy(), shown, rtol=0, atol=LOGITS)
     assert len(capsys.readouterr().out.splitlines()) == gpt2.n_layer + 1
 
 

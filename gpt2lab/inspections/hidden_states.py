@@ -26,8 +26,12 @@ positions. In every later one there is a single position, the token that was jus
 and values of those before it wait in the cache, and since no token sees a later one, their states
 would come out as before. Put together along the positions they are the states of one pass over
 the whole text, but for its last token, which was written and never read.
+
+The download in NumPy's format has all of them, with every digit: `np.load("hidden_states.npz")` is
+a mapping, whose `"hidden_states"` has the shape above.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +41,9 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from gpt2lab.examples import prompts
 from gpt2lab.figures import COLORMAP, ink_on, new_figure, style, theme, token_ticks
 from gpt2lab.inspection import Inspection, Table
 from gpt2lab.snippets import preamble
@@ -61,28 +67,34 @@ FINER = 10
 class HiddenStates:
     """Length and direction of every state.
 
-    shape: (n_layer + 1, 1, n, n_embd), of what transformers returns for this one text.
+    hidden: (n_layer + 1, n, n_embd), the states: the trace's own tensor, since a copy of it is only
+        needed if somebody wants to take it along.
     shown: (n,) tokens as a person reads them.
     norms: (layer, position), float32, Euclidean length of each state; n_layer + 1 rows.
     cosine_to_final: (layer, position), float32, from -1 to 1: cosine of the angle between a state
         and the last one of its position, which is the one after `ln_f`.
     """
 
-    shape: tuple[int, int, int, int]
+    hidden: Tensor
     shown: tuple[str, ...]
     norms: np.ndarray
     cosine_to_final: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n_layer + 1, 1, n, n_embd), of what transformers returns for this one text."""
+        layers, length, width = self.hidden.shape
+        return layers, 1, length, width
 
 
 @torch.no_grad()
 def hidden_states(trace: Trace) -> HiddenStates:
     """Norms of all states, and how far each has turned to where it ends."""
-    layers, length, width = trace.hidden.shape
     final = trace.hidden[-1].float()
     norms = [state.float().norm(dim=-1) for state in trace.hidden]
     cosines = [torch.cosine_similarity(state.float(), final, dim=-1) for state in trace.hidden]
     return HiddenStates(
-        shape=(layers, 1, length, width),
+        hidden=trace.hidden,
         shown=describe(trace.gpt2, trace.ids.tolist()).shown,
         norms=torch.stack(norms).cpu().numpy(),
         cosine_to_final=torch.stack(cosines).cpu().numpy(),
@@ -189,6 +201,19 @@ def answer(result: HiddenStates) -> dict[str, Any]:
     }
 
 
+def arrays(result: HiddenStates) -> Mapping[str, np.ndarray]:
+    """The states, stacked as transformers returns them: (n_layer + 1, 1, n, n_embd).
+
+    NumPy has no bfloat16, so reduced precision comes as float32, which holds it exactly.
+    """
+    states = result.hidden[:, None].float().cpu().numpy()
+    return {
+        "hidden_states": states,
+        "norms": result.norms,
+        "cosine_to_final": result.cosine_to_final,
+    }
+
+
 def snippet(trace: Trace) -> str:
     """Code that binds `shape`, `norms` and `cosine_to_final`."""
     return f"""{preamble(trace.gpt2, trace.ids.tolist())}
@@ -207,7 +232,7 @@ for layer, (lengths, cosines) in enumerate(zip(norms, cosine_to_final)):
 INSPECTION = Inspection(
     name="hidden_states",
     title="Hidden states",
-    group="Inside",
+    group="Layers",
     idea=__doc__ or "",
     compute=hidden_states,
     figure=figure,
@@ -215,4 +240,6 @@ INSPECTION = Inspection(
     answer=answer,
     snippet=snippet,
     reproduces=("shape", "norms", "cosine_to_final"),
+    examples=prompts,
+    arrays=arrays,
 )

@@ -9,18 +9,21 @@ p_\ell = \operatorname{softmax}(z_\ell).$$
 
 Each row of the picture is one layer, at one position of the text: the tokens that would be most
 probable behind it if the stream ended there. Row $\ell$ looks at what block $\ell$ reads, so row 0
-is the embedding alone, before any block; the last row is the model's real output. The token that
-wins in the end is framed, so that one sees when it comes up; its rank is on the right, 1 being the
-most probable of all 50,257.
+is the embedding alone, before any block; the last row is the model's real output. One token is
+followed through the layers: it is framed, and on the right are its rank, 1 being the most probable
+of all 50,257, and its probability. That is the token that wins in the end, unless you write another
+one under *token*, with the blank before it if it begins a word.
 
 How far a layer still is from the end, in bits, says the Kullback-Leibler divergence
 
 $$D(p_\text{final} \,\|\, p_\ell) = \sum_i p_\text{final}(i)\,
 \log_2 \frac{p_\text{final}(i)}{p_\ell(i)},$$
 
-the price of expecting $p_\ell$ when $p_\text{final}$ is true: 0 where both agree. Nobody trained
-the inner states to be read in this way, so take early rows as a hint, not as what the model
-"believes".
+the price of expecting $p_\ell$ when $p_\text{final}$ is true: 0 where both agree. The lines above
+the picture are these formulas with their numbers, for the followed token and the first layer in
+which it stands as high as it ever does before the output; $\log \Sigma$ makes $p_\ell$ sum to 1.
+Nobody trained the inner states to be read in this way, so take early rows as a hint, not as what
+the model "believes".
 
 Mind the last of transformers' `hidden_states`: it has gone through `ln_f` already. Normalizing it
 once more gives other logits than the model's.
@@ -31,22 +34,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
-from gpt2lab.figures import COLORMAP, bars, ink_on, label, new_figure, style, theme
+from gpt2lab.examples import prompts
+from gpt2lab.figures import label
 from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.lens import LN_2, Followed
+from gpt2lab.lens_figure import figure
+from gpt2lab.one_token import one_token
 from gpt2lab.refusal import checked_number
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
 
 MOST_SHOWN = 10
-WIDE_CELLS, CELL, NARROW_CELL = 5, 1.3, 1.05
-"""Up to five columns are wide, more are narrow: inches."""
-LN_2 = float(np.log(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,11 @@ class LogitLens:
     final_ranks: (n_layer + 1,), its rank in each row, 1 for the most probable.
     kl_to_final_bits: (n_layer + 1,), float64, divergence of each row from the last, in bits.
     show: how many of each row's most probable tokens the figure, the table and the answer list.
-    tokens: vocabulary strings of the ids that are among them in any row.
+    followed_id: the token that is followed through the layers.
+    followed_ranks: (n_layer + 1,), its rank in each row.
+    followed_probabilities: (n_layer + 1,), float64.
+    formula: how its probability and a divergence come about, with the numbers of this record.
+    tokens: vocabulary strings of the followed token and of those that are listed in any row.
     """
 
     position: int
@@ -71,6 +75,10 @@ class LogitLens:
     final_ranks: np.ndarray
     kl_to_final_bits: np.ndarray
     show: int
+    followed_id: int
+    followed_ranks: np.ndarray
+    followed_probabilities: np.ndarray
+    formula: str
     tokens: dict[int, str]
 
     def probabilities(self, layer: int) -> np.ndarray:
@@ -82,10 +90,14 @@ class LogitLens:
         return _order(self.logits[layer])[: self.show].tolist()
 
 
-def logit_lens(trace: Trace, position: int = -1, show: int = 5) -> LogitLens:
-    """Read the stream behind `position` after every layer as if it were the last."""
+def logit_lens(trace: Trace, position: int = -1, show: int = 5, token: str = "") -> LogitLens:
+    """Read the stream behind `position` after every layer as if it were the last.
+
+    `token` is the one to follow, its text or its vocabulary string; by default the one that wins.
+    """
     show = int(checked_number("show", show, 1, MOST_SHOWN))
     position = trace.position(position)
+    given = one_token(trace.gpt2, "token", token)
     rows = [trace.lens(layer, position) for layer in range(trace.gpt2.n_layer + 1)]
     logits = torch.stack(rows).cpu()
     log_p = logits.double().log_softmax(-1)
@@ -93,16 +105,31 @@ def logit_lens(trace: Trace, position: int = -1, show: int = 5) -> LogitLens:
     scores = logits.numpy()
     orders = [_order(row) for row in scores]
     final = int(orders[-1][0])
-    listed = np.unique([order[:show] for order in orders]).tolist()
+    followed = final if given is None else given
+    listed = np.unique([followed, *np.ravel([order[:show] for order in orders])]).tolist()
+    tokens = dict(zip(listed, describe(trace.gpt2, listed).tokens, strict=True))
+    ranks = _ranks(scores, followed)
+    told = Followed(
+        id=followed,
+        shown=label(readable(tokens[followed])),
+        logits=tuple(scores[:, followed].tolist()),
+        log_totals=tuple(logits.double().logsumexp(-1).tolist()),
+        kl_to_final_bits=tuple(bits.tolist()),
+        ranks=tuple(ranks.tolist()),
+    )
     return LogitLens(
         position=position,
         shown=describe(trace.gpt2, [int(trace.ids[position])]).shown[0],
         logits=scores,
         final_id=final,
-        final_ranks=np.array([int((order == final).argmax()) + 1 for order in orders]),
+        final_ranks=_ranks(scores, final),
         kl_to_final_bits=bits.numpy(),
         show=show,
-        tokens=dict(zip(listed, describe(trace.gpt2, listed).tokens, strict=True)),
+        followed_id=followed,
+        followed_ranks=ranks,
+        followed_probabilities=log_p[:, followed].exp().numpy(),
+        formula=told.formula,
+        tokens=tokens,
     )
 
 
@@ -110,91 +137,30 @@ def _order(scores: np.ndarray) -> np.ndarray:
     return np.argsort(-scores, kind="stable")
 
 
-def figure(result: LogitLens, dark: bool = False) -> Figure:
-    """A row per layer: its most probable tokens, how far it is from the end, the winner's rank."""
-    rows = len(result.logits)
-    cells = max(2.0, _cell(result.show) * result.show)
-    drawing = new_figure(cells + 3.4, 0.26 * rows + 1.6, dark)
-    grid, distance = drawing.subplots(1, 2, width_ratios=[cells, 1.9])
-    _draw_cells(grid, result, dark)
-    title = f"tokens behind position {result.position}, {label(result.shown)}, read off each layer"
-    drawing.suptitle(title, color=theme(dark).ink, fontsize=11, parse_math=False)
-    ranks = [f"{rank:,}" for rank in result.final_ranks]
-    bars(distance, ranks, result.kl_to_final_bits.tolist(), dark)
-    distance.set_title("away from the output")
-    distance.set_xlabel("KL divergence, bits")
-    distance.yaxis.tick_right()
-    distance.yaxis.set_label_position("right")
-    distance.set_ylabel(
-        f"rank of {label(readable(result.tokens[result.final_id]))}", parse_math=False
-    )
-    distance.set_ylim(rows - 0.5, -0.5)
-    style(distance, dark)
-    distance.tick_params(axis="y", length=0)
-    return drawing
-
-
-def _draw_cells(axes: Axes, result: LogitLens, dark: bool) -> None:
-    """The grid layer × rank, each cell with its token and probability, coloured by the latter."""
-    colours = theme(dark)
-    ids = [result.top(layer) for layer in range(len(result.logits))]
-    shares = np.stack([result.probabilities(layer)[top] for layer, top in enumerate(ids)])
-    axes.imshow(shares, cmap=COLORMAP, vmin=0, vmax=1, aspect="auto")
-    for (layer, place), share in np.ndenumerate(shares):
-        id = ids[layer][place]
-        common: dict[str, Any] = {"color": ink_on(share), "va": "center_baseline"}
-        text = _short(readable(result.tokens[id]), int(8.5 * _cell(result.show)))
-        axes.text(place - 0.45, layer, text, fontsize=8, parse_math=False, **common)
-        axes.text(place + 0.45, layer, _percent(share), fontsize=6.5, ha="right", **common)
-        if id == result.final_id:
-            frame = Rectangle((place - 0.48, layer - 0.44), 0.96, 0.88, fill=False, zorder=3)
-            frame.set(edgecolor="white", linewidth=1.4)
-            frame.set_path_effects([withStroke(linewidth=3, foreground="black")])
-            axes.add_patch(frame)
-    axes.set_title("most probable" if result.show == 1 else "most probable, from left to right")
-    axes.set_xticks(range(result.show), [f"{place + 1}" for place in range(result.show)])
-    axes.set_xlabel("rank in the layer")
-    last = len(ids) - 1
-    names = {0: "embedding  0", last: f"output  {last}"}
-    axes.set_yticks(range(last + 1), [names.get(layer, f"{layer}") for layer in range(last + 1)])
-    axes.set_ylabel("layer")
-    style(axes, dark)
-    axes.tick_params(length=0)
-    axes.set_yticks(np.arange(last) + 0.5, minor=True)
-    axes.set_xticks(np.arange(result.show - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color=colours.paper, linewidth=1)
-    axes.tick_params(which="minor", length=0)
-
-
-def _cell(show: int) -> float:
-    return CELL if show <= WIDE_CELLS else NARROW_CELL
-
-
-def _short(shown: str, room: int) -> str:
-    text = label(shown)
-    return text if len(text) <= room else text[: room - 1] + "…"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
+def _ranks(scores: np.ndarray, id: int) -> np.ndarray:
+    """1 + the number of tokens with a larger logit, in each row."""
+    return (scores > scores[:, [id]]).sum(-1) + 1
 
 
 def table(result: LogitLens) -> Table:
-    """A row for each token of the picture, with the layer's distance and the winner's rank."""
+    """A row for each token of the picture, with the layer's distance and the followed token."""
     rows: list[tuple[str | float | int, ...]] = []
     for layer, bits in enumerate(result.kl_to_final_bits.tolist()):
         probabilities = result.probabilities(layer)
+        followed = int(result.followed_ranks[layer]), float(result.followed_probabilities[layer])
         for rank, id in enumerate(result.top(layer), start=1):
             token, probability = readable(result.tokens[id]), float(probabilities[id])
-            of_winner = int(result.final_ranks[layer])
-            rows.append((layer, rank, token, id, probability, bits, of_winner))
-    winner = f"rank of {readable(result.tokens[result.final_id])}"
-    headers = ("layer", "rank", "token", "id", "probability", "bits from the output", winner)
+            rows.append((layer, rank, token, id, probability, bits, *followed))
+    followed_token = readable(result.tokens[result.followed_id])
+    headers = (
+        "layer", "rank", "token", "id", "probability", "bits from the output",
+        f"rank of {followed_token}", f"probability of {followed_token}",
+    )  # fmt: skip
     return Table(headers, tuple(rows))
 
 
 def answer(result: LogitLens) -> dict[str, Any]:
-    """JSON of the endpoint: per layer the top tokens and the divergence."""
+    """JSON of the endpoint: per layer the top tokens, the divergence and the followed token."""
     layers = []
     for layer, bits in enumerate(result.kl_to_final_bits.tolist()):
         probabilities = result.probabilities(layer)
@@ -202,32 +168,43 @@ def answer(result: LogitLens) -> dict[str, Any]:
             {"id": id, "token": result.tokens[id], "probability": float(probabilities[id])}
             for id in result.top(layer)
         ]
-        layers.append({"layer": layer, "top": top, "kl_to_final_bits": bits})
-    return {"layers": layers}
+        followed = {
+            "id": result.followed_id,
+            "token": result.tokens[result.followed_id],
+            "probability": float(result.followed_probabilities[layer]),
+            "rank": int(result.followed_ranks[layer]),
+        }
+        layers.append({"layer": layer, "top": top, "kl_to_final_bits": bits, "followed": followed})
+    return {"position": result.position, "formula": result.formula, "layers": layers}
 
 
-def snippet(trace: Trace, position: int = -1, show: int = 5) -> str:
-    """Code that binds `logits`, (n_layer + 1, vocab_size), and `kl_to_final_bits`."""
+def snippet(trace: Trace, position: int = -1, show: int = 5, token: str = "") -> str:
+    """Code that binds `logits`, `kl_to_final_bits`, `followed_ranks` and their probabilities."""
+    position = trace.position(position)
+    given = one_token(trace.gpt2, "token", token)
+    followed = int(trace.logits(position).argmax()) if given is None else given
+    shown = label(describe(trace.gpt2, [followed]).shown[0])
     return f"""{preamble(trace.gpt2, trace.ids.tolist())}
 with torch.no_grad():
     hidden_states = model(ids, output_hidden_states=True).hidden_states
-    states = torch.stack([state[0, {trace.position(position)}] for state in hidden_states])
+    states = torch.stack([state[0, {position}] for state in hidden_states])
     states[:-1] = model.transformer.ln_f(states[:-1])  # the last one has been through ln_f
     logits = model.lm_head(states).float()  # (n_layer + 1, vocab_size)
 log_p = logits.double().log_softmax(-1)
 kl_to_final_bits = (log_p[-1].exp() * (log_p[-1] - log_p)).sum(-1) / torch.tensor(2.0).log()
-for layer, row in enumerate(log_p.exp()):
-    top = row.topk({int(show)})
-    tokens = tokenizer.convert_ids_to_tokens(top.indices)
-    shown = [f"{{token}} {{p:.3f}}" for token, p in zip(tokens, top.values)]
-    print(layer, f"{{kl_to_final_bits[layer]:.3f}} bits", *shown)
+followed_ranks = (logits > logits[:, [{followed}]]).sum(-1) + 1  # the token {shown!r}
+followed_probabilities = log_p.exp()[:, {followed}]
+for layer, row in enumerate(zip(kl_to_final_bits, followed_ranks, followed_probabilities)):
+    top = log_p[layer].exp().topk({int(show)})
+    tokens = zip(tokenizer.convert_ids_to_tokens(top.indices), top.values)
+    print(layer, "%.3f bits, rank %d, p %.3g:" % row, *(f"{{t}} {{p:.3f}}" for t, p in tokens))
 """
 
 
 INSPECTION = Inspection(
     name="logit_lens",
     title="Logit lens",
-    group="Inside",
+    group="Layers",
     idea=__doc__ or "",
     compute=logit_lens,
     figure=figure,
@@ -238,5 +215,8 @@ INSPECTION = Inspection(
     controls=(
         Control("position", "position", "whose next token; -1 is the end of the text", -1),
         Control("show", "number", "how many tokens of each layer", 5, low=1, high=MOST_SHOWN),
+        Control("token", "text", 'the token to follow, such as " the"; empty: the winner', ""),
     ),
+    examples=prompts,
+    arrays=lambda result: {"logits": result.logits},
 )

@@ -81,6 +81,7 @@ def _inspection_answer(
         if inspection.of_model:
             return dict(inspection.answer(inspection.of_model(gpt2)))
         if inspection.of_text:
+            text = values.pop(_text_of(inspection.of_text), text)
             return dict(inspection.answer(inspection.of_text(gpt2, text, **values)))
         if inspection.uses_decoding:
             settings = {one.name: values.pop(one.name) for one in DECODING}
@@ -96,6 +97,8 @@ def _inspection_answer(
 
 def _inspection_parameters(inspection: Inspection) -> list[inspect.Parameter]:
     text = [] if inspection.of_model else [TEXTS if inspection.of_texts else TEXT]
+    if inspection.of_text:
+        text = [TEXT.replace(name=_text_of(inspection.of_text))]
     taken = inspect.signature(inspection.of_texts or inspection.compute).parameters
     controls = [
         _parameter(one.name, one.accepts or one.type, one.default)
@@ -103,6 +106,11 @@ def _inspection_parameters(inspection: Inspection) -> list[inspect.Parameter]:
         if one.name in taken
     ]
     return [*text, *controls, *(DECODING if inspection.uses_decoding else ()), MODEL]
+
+
+def _text_of(of_text: Callable[..., Any]) -> str:
+    """What an inspection's own function calls its text, behind the model."""
+    return [*inspect.signature(of_text).parameters][1]
 
 
 def _decoding(settings: dict[str, Any]) -> Decoding:

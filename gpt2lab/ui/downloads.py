@@ -2,6 +2,10 @@
 
 The file is made when it is asked for, from the record that the tab has drawn, and handed to the
 browser as one string; nothing is written to the server's disk.
+
+An inspection that has `arrays` offers them too: always as one .npz archive, in which each array has
+its name, so that `np.load(file)["hidden_states"]` is it. Those of a long text have many megabytes,
+so this file is written to the disk for a few minutes, and the browser fetches it.
 """
 
 import base64
@@ -9,12 +13,15 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
+import numpy as np
 from matplotlib.figure import Figure
 
 from gpt2lab.inspection import Table
+from gpt2lab.ui.files import FILES
 from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
 
 FORMATS = ("png", "svg", "csv")
@@ -25,6 +32,13 @@ SAVE = """(file) => {
   const link = document.createElement("a");
   link.href = `data:${type};base64,${content}`;
   link.download = name;
+  link.click();
+}"""
+FETCH = """(file) => {
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name;
   link.click();
 }"""
 
@@ -58,6 +72,17 @@ def build_downloads(drawable: Drawable, shown: gr.State) -> None:
                 **QUIET,
                 **MODEL_QUEUE,
             ).success(None, file, None, js=SAVE, **QUIET)
+        # Not everything that can be drawn has arrays: the tree of beams has none.
+        if getattr(drawable, "arrays", None):
+            fetched = gr.DownloadButton(visible="hidden")
+            button = gr.Button("NPZ ↓", size="sm", scale=0, min_width=80)
+            button.click(
+                lambda result: archive(drawable, result, fetched.GRADIO_CACHE),
+                shown,
+                fetched,
+                **QUIET,
+                **MODEL_QUEUE,
+            ).success(None, fetched, None, js=FETCH, **QUIET)
 
 
 def packed(drawable: Drawable, result: Any, kind: str) -> str:
@@ -79,3 +104,14 @@ def contents(drawable: Drawable, result: Any, kind: str) -> bytes:
     image = io.BytesIO()
     drawable.figure(result).savefig(image, format=kind)
     return image.getvalue()
+
+
+def archive(drawable: Any, result: Any, folder: str) -> str | None:
+    """Path of an .npz archive of the record's arrays, below `folder`; None if nothing is drawn."""
+    if result is None:
+        return None
+
+    def write(file: Path) -> None:
+        np.savez(file, allow_pickle=False, **drawable.arrays(result))
+
+    return FILES.write(folder, f"{drawable.name}.npz", write)

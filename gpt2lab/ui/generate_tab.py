@@ -242,7 +242,8 @@ def carried_out(
         session = Session(draft.transcript)
         seed = skip
         if lines is None:
-            lines = Growing(gpt2, draft.transcript, draft.first)
+            stop = chat.stop_string(template) if template else ""
+            lines = Growing(gpt2, draft.transcript, draft.first, stop)
             snippet = generation(gpt2, draft.prompt, move.decoding)
             tree, seed = tree_lines(draft.transcript, gpt2), move.decoding.seed
         if draft.finished:

@@ -27,11 +27,15 @@ def drawn(gpt2: Gpt2, session: Session) -> tuple[str, str]:
 
 
 class Growing:
-    """The lines of one generation, whose samples are the passages from `first` on."""
+    """The lines of one generation, whose samples are the passages from `first` on.
 
-    def __init__(self, gpt2: Gpt2, transcript: Transcript, first: int) -> None:
+    stop: what ends the samples and is no part of them; "" outside a chat.
+    """
+
+    def __init__(self, gpt2: Gpt2, transcript: Transcript, first: int, stop: str = "") -> None:
         self._gpt2 = gpt2
         self._first = first
+        self._stop = stop
         self._lines = transcript_lines(gpt2, transcript)
         self._turn: int | None = None
         self._sent: list[int] = []
@@ -55,7 +59,9 @@ class Growing:
             turn, number = self._turn + sample, self._first + sample
             if sample == len(self._sent):
                 active = number == transcript.active
-                self._lines += turn_line(turn, number, passage, row=row, active=active)
+                self._lines += turn_line(
+                    turn, number, passage, row=row, active=active, stop=self._stop
+                )
                 self._sent.append(0)
             missing = len(passage.ids) - len(passage.choices)
             for offset in range(self._sent[sample], len(passage.ids)):

@@ -15,12 +15,15 @@ from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import describe
+from gpt2lab.ui.attention_maps import server_functions
 from gpt2lab.ui.downloads import build_downloads
 from gpt2lab.ui.examples import example_choice
 from gpt2lab.ui.header import plain
+from gpt2lab.ui.interactive import build_interactive, drawing_value
 from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
 from gpt2lab.ui.session import Session, Subject, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar
+from gpt2lab.ui.strip_above import strip_lines
 from gpt2lab.ui.traces import Traces
 
 FORMULAS = [
@@ -44,6 +47,8 @@ class InspectionTab:
 
 def build_inspection_tab(
     inspection: Inspection,
+    position: gr.Number,
+    strip: gr.HTML,
     subject_inputs: Sequence[gr.components.Component],
     sidebar: Sidebar,
     gpt2: Gpt2,
@@ -52,19 +57,24 @@ def build_inspection_tab(
 ) -> InspectionTab:
     """Lay out one inspection in the current Tabs.
 
+    `strip` shows the text above the tab, and in it `position`, which all tabs share.
     `subject_inputs` are the page's model, session, box, mode and template: what is looked at.
     """
     with gr.Tab(inspection.title, id=inspection.name, elem_id=f"tab-{inspection.name}") as tab:
         with gr.Accordion("The idea", open=False):
             gr.Markdown(inspection.idea, latex_delimiters=FORMULAS, elem_classes="idea")
-        choice = example_choice(inspection.examples(gpt2)) if inspection.examples else None
         with gr.Row():
             controls = [_component(control, gpt2) for control in inspection.controls]
+            choice = example_choice(inspection.examples(gpt2)) if inspection.examples else None
         note = gr.Markdown(elem_classes="note")
         refusal = gr.Textbox(
             label="This cannot be shown", visible=False, interactive=False, elem_classes="refusal"
         )
-        picture = gr.Plot(show_label=False, elem_classes="picture")
+        picture = (
+            build_interactive(inspection, server_functions(inspection, traces))
+            if inspection.interactive
+            else gr.Plot(show_label=False, elem_classes="picture")
+        )
         shown = gr.State(None)
         build_downloads(inspection, shown)
         table = gr.Dataframe(
@@ -87,6 +97,7 @@ def build_inspection_tab(
     def draw(
         dark: bool,
         before: Any,
+        position: int,
         name: str,
         session: Session,
         text: str,
@@ -95,12 +106,14 @@ def build_inspection_tab(
         *values: Any,
     ) -> tuple[Any, ...]:
         inputs = (dark, name, session, text, mode, template, values)
-        if inputs == before:
-            return (gr.skip(),) * 7
+        above: Any = gr.skip()
         try:
             gpt2 = model_named(name)
-            arguments = dict(zip(names, values[: len(names)], strict=True))
             looked_at = subject(gpt2, session, Writer(text, mode, template))
+            above = strip_lines(gpt2, looked_at, position)
+            if inputs == before:
+                return (above, *[gr.skip()] * 7)
+            arguments = dict(zip(names, values[: len(names)], strict=True))
             if inspection.uses_decoding:
                 arguments["decoding"] = sidebar.decoding(values[len(names) :])
                 arguments["prompt_length"] = looked_at.prompt_length
@@ -108,22 +121,26 @@ def build_inspection_tab(
             result = inspection.compute(trace, **arguments)
             empty = not text and session.transcript.active is None
             return (
+                above,
                 "" if inspection.of_model else _note(gpt2, session, looked_at, empty),
                 gr.update(visible=False),
-                inspection.figure(result, dark=dark),
+                drawing_value(inspection, result)
+                if inspection.interactive
+                else inspection.figure(result, dark=dark),
                 rounded(inspection.table(result)),
                 inspection.snippet(trace, **arguments),
                 inputs,
                 result,
             )
         except Refusal as reason:
-            return "", gr.update(value=str(reason), visible=True), None, None, "", None, None
+            refused = gr.update(value=str(reason), visible=True)
+            return above, "", refused, None, None, "", None, None
 
     gr.on(
         [tab.select, redraw.click],
         draw,
-        [dark, drawn, *subject_inputs, *controls, *decoding_controls],
-        [note, refusal, picture, table, code, drawn, shown],
+        [dark, drawn, position, *subject_inputs, *controls, *decoding_controls],
+        [strip, note, refusal, picture, table, code, drawn, shown],
         js=WITH_DARK,
         show_progress="minimal",
         show_progress_on=picture,
@@ -184,7 +201,7 @@ def _component(control: Control, gpt2: Gpt2) -> gr.components.FormComponent:
     if control.kind == "choice":
         return gr.Dropdown(list(control.choices), value=control.default, **common)
     if control.kind == "switch":
-        return gr.Checkbox(bool(control.default), **common)
+        return gr.Checkbox(bool(control.default), elem_classes="switch", **common)
     if control.kind == "text":
         return gr.Textbox(control.default, lines=control.lines, max_lines=12, **common)
     if control.kind == "position":

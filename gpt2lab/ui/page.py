@@ -32,6 +32,7 @@ from gpt2lab.ui.inspection_tab import (
 from gpt2lab.ui.limits import MAX_QUEUED, MODEL_QUEUE, QUIET, model_named
 from gpt2lab.ui.look_ahead import build_look_ahead, looked_ahead
 from gpt2lab.ui.opening import connect_opening
+from gpt2lab.ui.position import Positions, connect_positions
 from gpt2lab.ui.session import Session, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar, build_sidebar
 from gpt2lab.ui.tabs import build_groups
@@ -71,6 +72,7 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
         stop = gr.Button("Stop", variant="stop", elem_id="stop", render=False)
         peek, seen = build_look_ahead()
         examples = example_choice(prompts(default), render=False)
+        position = gr.Number(-1, precision=0, visible="hidden")
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 complaints = build_complaints()
@@ -81,8 +83,11 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
             groups = build_groups(
                 tabs,
                 INSPECTIONS,
-                lambda one: build_inspection_tab(one, looked_at, sidebar, default, named, traces),
+                lambda one, strip: build_inspection_tab(
+                    one, position, strip, looked_at, sidebar, default, named, traces
+                ),
             )
+        positions = connect_positions(position, groups)
         # Below all tabs, because a link says which of them is in view.
         carrying = build_carrying()
         connect_carrying(
@@ -103,7 +108,7 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
         stop.click(None, None, None, cancels=list(opening), queue=False, **QUIET)
         changed = (*generated.changed, *opening)
         _look_ahead(live, (peek, seen), header, sidebar, generated, traces)
-        _redraw_what_is_seen(header, sidebar, generated, groups.inspected, changed)
+        _redraw_what_is_seen(header, sidebar, generated, groups.inspected, positions, changed)
         _connect_examples(examples, header, generated, groups.inspected)
         add_endpoints(default, traces)
     return page.queue(api_open=False, max_size=MAX_QUEUED)
@@ -168,6 +173,7 @@ def _redraw_what_is_seen(
     sidebar: Sidebar,
     generated: GenerateTab,
     tabs: Sequence[InspectionTab],
+    positions: Positions,
     changed: Sequence[gr.events.Dependency],
 ) -> None:
     """Ask the tab in view, and no other, to draw again when what it shows has changed."""
@@ -180,12 +186,7 @@ def _redraw_what_is_seen(
         js=REDRAW_AND_LOOK,
         **QUIET,
     )
-    positions = [
-        component
-        for one in tabs
-        for control, component in one.controls
-        if control.kind == "position"
-    ]
+    set_positions = positions.components
 
     def aim(session: Session, name: str, *values: Any) -> list[Any]:
         """Set every tab to the token that was picked, or to the end of the text."""
@@ -193,11 +194,11 @@ def _redraw_what_is_seen(
             position = subject(header.named(name), session, Writer(*values)).position
         except Refusal:
             position = -1
-        return [position] * len(positions)
+        return [position] * len(set_positions)
 
     aimed_at = [generated.session, header.model, *generated.writing]
     for one in changed:
-        one.then(aim, aimed_at, positions, queue=False, **QUIET).then(
+        one.then(aim, aimed_at, set_positions, queue=False, **QUIET).then(
             None, None, None, js=REDRAW_AND_LOOK, **QUIET
         )
 

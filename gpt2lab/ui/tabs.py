@@ -12,6 +12,7 @@ import gradio as gr
 from gpt2lab.inspection import Group, Inspection
 from gpt2lab.ui.inspection_tab import PRESS_REDRAW, InspectionTab
 from gpt2lab.ui.limits import QUIET
+from gpt2lab.ui.strip_above import build_strip
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,26 @@ class Groups:
         inner = [gr.Tabs(selected=name) if group == one else gr.skip() for one in get_args(Group)]
         return [gr.Tabs(selected=group or name), *inner]
 
+    def opened(self, name: str) -> list[Any]:
+        """The same, but "" leaves everything where it is."""
+        return self.selected(name) if name else [gr.skip()] * len(self.components)
+
 
 def build_groups(
     outer: gr.Tabs,
     inspections: Sequence[Inspection],
-    build_tab: Callable[[Inspection], InspectionTab],
+    build_tab: Callable[[Inspection, gr.HTML], InspectionTab],
 ) -> Groups:
-    """Lay out the groups in the current Tabs, `outer`; `build_tab` lays out one inspection."""
+    """Lay out the groups in the current Tabs, `outer`, each below a strip of tokens.
+
+    `build_tab` lays out one inspection, which draws the strip that it is given as well.
+    """
     inner, inspected = [], []
     for group in get_args(Group):
-        with gr.Tab(group, id=group, elem_id=f"group-{group.lower()}") as tab, gr.Tabs() as tabs:
-            inspected += [build_tab(one) for one in inspections if one.group == group]
+        with gr.Tab(group, id=group, elem_id=f"group-{group.lower()}") as tab:
+            strip = build_strip()
+            with gr.Tabs() as tabs:
+                inspected += [build_tab(one, strip) for one in inspections if one.group == group]
         tab.select(None, None, None, js=PRESS_REDRAW, **QUIET)
         inner.append(tabs)
     return Groups(outer, tuple(inner), tuple(inspected))

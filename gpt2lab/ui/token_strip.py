@@ -114,12 +114,19 @@ def passage_lines(
 
 
 def turn_line(
-    turn: int, number: int, passage: Passage, *, row: int | None = None, active: bool = True
+    turn: int,
+    number: int,
+    passage: Passage,
+    *,
+    row: int | None = None,
+    active: bool = True,
+    stop: str = "",
 ) -> str:
     """A turn begins.
 
     turn: its place on the page, from 0. number: its passage's place in the transcript.
     row: turns of the same row stand side by side. active: whether one goes on from here.
+    stop: what ends the turn and is no part of it, if it is being written in a chat.
     """
     writing = passage.writing
     return _line(
@@ -131,6 +138,7 @@ def turn_line(
             "forced": writing.forced if writing else 0,
             "row": row,
             "active": active,
+            "stop": stop,
         }
     )
 

@@ -42,6 +42,15 @@ class Traces:
         """Memory that the kept traces take."""
         return sum(trace.bytes for trace in self._traces.values())
 
+    def kept(self, model: str, ids: Sequence[int]) -> Trace | None:
+        """Trace of `ids` by the model of that name, if nothing has to be computed for it."""
+        wanted = tuple(ids)
+        with self._lock:
+            for (owner, kept), trace in self._traces.items():
+                if wanted and owner.name == model and kept[: len(wanted)] == wanted:
+                    return trace.prefix(len(wanted))
+        return None
+
     def trace(self, gpt2: Gpt2, ids: Sequence[int]) -> Trace:
         """Trace of `ids`, with as little computation as what is kept allows."""
         wanted = tuple(ids)

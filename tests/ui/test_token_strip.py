@@ -207,6 +207,7 @@ def test_a_turn_says_who_wrote_it_and_what_was_forced(random_gpt2: Gpt2) -> None
         "forced": 2,
         "row": None,
         "active": True,
+        "stop": "",
     }
     assert records(turn_line(0, 0, Passage("you", (), "")))[0]["who"] == "you"
     assert records(focus_line(7, 2)) == [{"focus": [7, 2]}]

@@ -1,8 +1,13 @@
 () => {
-  // Each inspection has a hidden button that draws it; the one in the tab in view is pressed.
+  // Each inspection has a hidden button that draws it; the one in the tab in view is pressed, once
+  // for all values that change together.
+  let redrawing;
   const redraw = () => {
-    const buttons = [...document.querySelectorAll("button.redraw")];
-    buttons.find((one) => one.closest("[role=tabpanel]")?.checkVisibility())?.click();
+    clearTimeout(redrawing);
+    redrawing = setTimeout(() => {
+      const buttons = [...document.querySelectorAll("button.redraw")];
+      buttons.find((one) => one.closest("[role=tabpanel]")?.checkVisibility())?.click();
+    }, 10);
   };
   const press = (id) => (document.querySelector(`#${id} button`) || document.getElementById(id))?.click();
   const lookAhead = () => press("look-ahead");
@@ -34,7 +39,22 @@
     navigator.clipboard?.writeText(whole).catch(() => {}); // Else it is copied by hand.
     return whole;
   };
-  window.gpt2lab = { redraw, lookAhead, tab, store, copy };
+
+  // A picture or a strip asks for a tab, for values of its controls, or for a position in all tabs.
+  let wanted = {};
+  const choose = (values) => {
+    wanted = values;
+    press("chosen");
+  };
+  // What the controls shall hold; `keys` says of each value its tab, its control and what kind it is.
+  const chosen = (keys, values) =>
+    values.map((value, index) => {
+      const [of, control, kind] = keys[index];
+      if (kind === "tab") return wanted.tab === tab() ? "" : wanted.tab || "";
+      if (kind === "position") return wanted.position ?? value;
+      return of === wanted.tab ? (wanted[control] ?? value) : value;
+    });
+  window.gpt2lab = { redraw, lookAhead, tab, store, copy, choose, chosen };
 
   // When typing pauses, look ahead: what would the model read, and write next?
   const TYPING_PAUSES = 300; // milliseconds

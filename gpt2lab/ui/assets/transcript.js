@@ -39,7 +39,7 @@ const emptied = (turn) => {
   turn.text.firstChild.data = "";
   return Object.assign(turn, {
     lines: [], tokens: [], read: 0, head: null, end: null, strip: null, form: null,
-    decoder: new TextDecoder(),
+    decoder: new TextDecoder(), spelled: "",
   });
 };
 
@@ -78,6 +78,13 @@ const drawTools = (turn) => {
   turn.tools.dataset.wanted = wanted.join();
   turn.tools.replaceChildren(...wanted.map((title) => button("tool", title, title)));
 };
+// A chat's answer ends where the next line's beginning appears. That is no part of it; so what may
+// become it is not shown before it is clear that it does not.
+const withoutBegun = (text, stop) => {
+  for (let length = stop.length; length > 0; length--)
+    if (text.endsWith(stop.slice(0, length))) return text.slice(0, -length);
+  return text;
+};
 const drawStrip = (turn) => {
   const open = isOpen(turn);
   const toggle = turn.tools.querySelector("[data-action=tokens]");
@@ -106,7 +113,10 @@ const drawTurn = (turn, before) => {
     if (text.firstChild.data !== end.text) text.firstChild.data = end.text;
   } else if (news.length) {
     const parts = news.map((one) => turn.decoder.decode(bytesOf(one.hex), { stream: true }));
-    text.firstChild.appendData(parts.join(""));
+    turn.spelled += parts.join("");
+    // Only appended to, the text can be selected while it grows; what is shown never shrinks.
+    const clear = withoutBegun(turn.spelled, head.stop);
+    text.firstChild.appendData(clear.slice(text.firstChild.length));
   }
   drawTools(turn);
   drawStrip(turn);
