@@ -1,8 +1,6 @@
 """Models for the tests: a small random GPT-2, pocket, and plain copies to compare with."""
 
-import contextlib
 import functools
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import student
 import torch
-from transformers import AutoConfig, AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from gpt2lab.models import Gpt2, load_model
 
@@ -64,7 +63,6 @@ def gpt2(request: pytest.FixtureRequest) -> Gpt2:
     return request.getfixturevalue(request.param)
 
 
-_tokenizer_once = functools.cache(AutoTokenizer.from_pretrained)
 _config_once = functools.cache(AutoConfig.from_pretrained)
 _loads_once = functools.cache(json.loads)
 
@@ -79,12 +77,8 @@ def run_quickly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, An
     def run(code: str) -> dict[str, Any]:
         assert "gpt2lab" not in code.replace("gpt2lab/pocket", "").replace("gpt2lab's folder", "")
         assert len([line for line in code.splitlines() if line.strip()]) <= 18
-        namespace: dict[str, Any] = {"__name__": "__main__"}
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(code, "snippet", "exec"), namespace)
-        return {**namespace, "printed": printed.getvalue()}
+        return student.run(code)
 
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", _tokenizer_once)
     monkeypatch.setattr(AutoConfig, "from_pretrained", _config_once)
     monkeypatch.setattr(json, "loads", _loads_once)
     return run

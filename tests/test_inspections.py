@@ -1,27 +1,27 @@
 """Each inspection: its figure draws, its snippet, table and JSON give the numbers it shows."""
 
-import contextlib
 import dataclasses
-import functools
-import hashlib
 import io
+import itertools
 import json
 import shutil
 import warnings
 import xml.etree.ElementTree as xml
+from collections.abc import Mapping
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from prompts import HOSTILE, PROMPTS
-from transformers import AutoTokenizer, GPT2LMHeadModel, set_seed
+from student import run
+from transformers import GPT2LMHeadModel, set_seed
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.inspections import INSPECTIONS, attention, next_token, weight_tying
+from gpt2lab.inspections import INSPECTIONS, next_token, weight_tying
 from gpt2lab.models import Gpt2, load_model
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode
@@ -65,6 +65,10 @@ def values(control: Control, gpt2: Gpt2, length: int) -> list:
         return [True, False]
     if control.name == "heads":
         return [control.default, "0.1", " 1.MLP 2.3, 0.0"]
+    if control.name == "endings":
+        return [control.default, " the", f"{HOSTILE['html']}\n."]
+    if control.name == "key":
+        return [length - 1, 0, control.default]
     if control.kind == "text" and control.name == "token":
         return [control.default, " the", "Ġbe"]
     if control.kind == "text":
@@ -89,31 +93,13 @@ def settings(inspection: Inspection, gpt2: Gpt2, length: int) -> list[dict]:
     return every + [one for one in DECODINGS if one.keys() <= known]
 
 
-_tokenizer_once = functools.cache(AutoTokenizer.from_pretrained)
-
-
 def few_settings(inspection: Inspection, gpt2: Gpt2, length: int) -> list[dict]:
     """All settings on the small random model, the first ones on the larger one."""
     every = settings(inspection, gpt2, length)
     return every if gpt2.name == "random" else every[:2]
 
 
-def run(code: str) -> dict:
-    """Names that the code binds when a student runs it in a new process."""
-    namespace: dict = {"__name__": "__main__"}
-    # A tokenizer takes long to read; one that the code does not change need not be read again.
-    read = AutoTokenizer.from_pretrained if "tokenizer.pad" in code else _tokenizer_once
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed,
-        mock.patch.object(AutoTokenizer, "from_pretrained", read),
-    ):
-        exec(compile(code, "snippet", "exec"), namespace)
-    assert printed.getvalue().strip()
-    return namespace
-
-
-def assert_reproduced(inspection: Inspection, trace: Trace, controls: dict) -> None:
-    result = inspection.compute(trace, **controls)
+def assert_reproduced(inspection: Inspection, trace: Trace, controls: dict, result: Any) -> None:
     code = inspection.snippet(trace, **controls)
     assert "import gpt2lab" not in code
     assert "from gpt2lab" not in code
@@ -122,6 +108,7 @@ def assert_reproduced(inspection: Inspection, trace: Trace, controls: dict) -> N
     assert len(lines) - len(stages) <= LONGEST_SNIPPET
     assert max(map(len, code.splitlines())) < 300
     names = run(code)
+    assert names["printed"].strip()
     assert inspection.reproduces
     for name in inspection.reproduces:
         shown, printed = getattr(result, name), names[name]
@@ -138,18 +125,21 @@ def assert_reproduced(inspection: Inspection, trace: Trace, controls: dict) -> N
             assert printed == pytest.approx(shown, abs=VALUES), name
 
 
-def save(drawing: Figure) -> None:
-    """Render as both kinds of file that the page offers, with every warning an error."""
+def save(drawing: Figure, *kinds: str) -> None:
+    """Render as these kinds of file, which the page offers, with every warning an error."""
     assert isinstance(drawing, Figure)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture, drawn = io.BytesIO(), io.BytesIO()
-        drawing.savefig(picture, format="png", facecolor=drawing.get_facecolor())
-        drawing.savefig(drawn, format="svg")
-    assert picture.getvalue().startswith(b"\x89PNG")
-    tags = {element.tag.split("}")[-1] for element in xml.fromstring(drawn.getvalue()).iter()}
-    assert "path" in tags
-    assert "script" not in tags
+        files = {kind: io.BytesIO() for kind in kinds}
+        for kind, file in files.items():
+            drawing.savefig(file, format=kind, facecolor=drawing.get_facecolor())
+    if "png" in kinds:
+        assert files["png"].getvalue().startswith(b"\x89PNG")
+    if "svg" in kinds:
+        root = xml.fromstring(files["svg"].getvalue())
+        tags = {element.tag.split("}")[-1] for element in root.iter()}
+        assert "path" in tags
+        assert "script" not in tags
 
 
 def texts(drawing: Figure) -> list[str]:
@@ -172,65 +162,49 @@ each = pytest.mark.parametrize("inspection", INSPECTIONS, ids=lambda one: one.na
 
 
 @each
-def test_snippets_give_the_numbers_shown(gpt2, inspection):
+def test_code_answer_and_table_give_the_numbers_shown_and_no_weight_changes(gpt2, inspection):
+    before = {name: tensor.clone() for name, tensor in gpt2.model.state_dict().items()}
     trace = trace_text(gpt2, TEXT)
     for controls in few_settings(inspection, gpt2, len(trace)):
         try:
-            assert_reproduced(inspection, trace, controls)
+            result = inspection.compute(trace, **controls)
+            assert_reproduced(inspection, trace, controls, result)
+            assert_readable(inspection.answer(result), inspection.table(result))
         except (Exception, SystemExit) as error:
             pytest.fail(f"{controls}: {type(error).__name__}: {error}")
+    for name, tensor in gpt2.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def assert_readable(answer: Mapping[str, Any], table: Table) -> None:
+    """The one is JSON, the other a rectangle of plain texts and numbers."""
+    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+    assert isinstance(table, Table)
+    assert table.rows
+    for row in table.rows:
+        assert len(row) == len(table.headers)
+        assert all(type(cell) in {str, float, int, bool} for cell in row)
 
 
 @each
-def test_snippets_of_hostile_texts_give_the_numbers_shown(random_gpt2, inspection):
+def test_snippets_of_hard_texts_give_the_numbers_shown(random_gpt2, inspection):
+    """As much hostile text at once as the model can read, nothing, and parts of characters."""
     hostile = [*HOSTILE.values()]
-    for third in range(3):  # as many at once as the model can read
-        trace = trace_text(random_gpt2, "\n".join(hostile[third::3]))
-        assert_reproduced(inspection, trace, {})
+    texts = ["\n".join(hostile[third::3]) for third in range(3)]
+    traces = [trace_text(random_gpt2, text) for text in (*texts, "")]
+    for trace in (*traces, trace_ids(random_gpt2, [464, 12520, 236, 188])):
+        assert_reproduced(inspection, trace, {}, inspection.compute(trace))
 
 
 @each
-def test_snippets_of_the_empty_text_and_of_split_characters(random_gpt2, inspection):
-    for trace in (trace_text(random_gpt2, ""), trace_ids(random_gpt2, [464, 12520, 236, 188])):
-        assert_reproduced(inspection, trace, {})
-
-
-@each
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_figures_draw(random_gpt2, inspection, dark):
+def test_figures_draw(random_gpt2, inspection):
+    """In light and dark by turns; those of the first two settings as both kinds of file."""
     trace = trace_text(random_gpt2, TEXT)
-    for controls in settings(inspection, random_gpt2, len(trace))[:5]:
-        save(inspection.figure(inspection.compute(trace, **controls), dark=dark))
-
-
-@each
-def test_answers_are_json_and_tables_are_rectangles(gpt2, inspection):
-    trace = trace_text(gpt2, TEXT)
-    for controls in few_settings(inspection, gpt2, len(trace)):
+    first, *others = settings(inspection, random_gpt2, len(trace))[:5]
+    for number, controls in enumerate([first, *(others or [first])]):
         result = inspection.compute(trace, **controls)
-        answer = inspection.answer(result)
-        assert json.loads(json.dumps(answer, allow_nan=False)) == answer
-        table = inspection.table(result)
-        assert isinstance(table, Table)
-        assert table.rows
-        for row in table.rows:
-            assert len(row) == len(table.headers)
-            assert all(type(cell) in {str, float, int, bool} for cell in row)
-
-
-@each
-def test_looking_changes_no_weight(gpt2, inspection):
-    def checksum() -> str:
-        digest = hashlib.sha256()
-        for tensor in gpt2.model.state_dict().values():
-            digest.update(tensor.numpy())
-        return digest.hexdigest()
-
-    before = checksum()
-    trace = trace_text(gpt2, TEXT)
-    for controls in few_settings(inspection, gpt2, len(trace)):
-        inspection.compute(trace, **controls)
-    assert checksum() == before
+        drawing = inspection.figure(result, dark=number % 2 == 1)
+        save(drawing, *(("png", "svg") if number < 2 else ("png",)))
 
 
 @each
@@ -381,66 +355,13 @@ def test_hostile_tokens_can_be_drawn_as_next_tokens(random_gpt2):
     """No text gives such a top ten, so the scores are raised by hand."""
     result = next_token.next_token(trace_text(random_gpt2, TEXT), show=50)
     ids = sorted({id for text in HOSTILE.values() for id in encode(random_gpt2, text)})
-    for start in range(0, len(ids), 50):
+    tokens = dict(enumerate(random_gpt2.tokenizer.convert_ids_to_tokens(range(50257))))
+    for start, kind in zip(range(0, len(ids), 50), itertools.cycle(["png", "svg"]), strict=False):
         scores = result.scores.copy()
         scores[:, ids[start : start + 50]] += 50
-        tokens = dict(enumerate(random_gpt2.tokenizer.convert_ids_to_tokens(range(50257))))
         raised = dataclasses.replace(result, scores=scores, tokens=tokens)
-        save(next_token.figure(raised, dark=bool(start)))
+        save(next_token.figure(raised, dark=bool(start)), kind)
         json.dumps(next_token.answer(raised), allow_nan=False)
-
-
-# --- attention -----------------------------------------------------------------------------------
-
-
-def test_the_map_is_the_traces_and_the_table_shows_it(gpt2):
-    trace = trace_text(gpt2, TEXT)
-    for layer in range(gpt2.n_layer):
-        for head in range(gpt2.n_head):
-            result = attention.attention(trace, layer, head)
-            assert (result.layer, result.head) == (layer, head)
-            assert np.array_equal(result.weights, trace.attention(layer)[head].numpy())
-            answer = attention.answer(result)
-            assert answer["weights"] == result.weights.tolist()
-            assert answer["tokens"] == ["to", "Ġbe", "Ġor", "Ġnot", "Ġto", "Ġbe", "Ġor"]
-            for row in attention.table(result).rows:
-                query, query_token, key, key_token, weight, first = row
-                assert (query_token, key_token) == (result.shown[query], result.shown[key])
-                assert key <= query
-                assert weight == float(result.weights[query].max())
-                assert weight == float(result.weights[query, key])
-                assert first == float(result.weights[query, 0])
-
-
-def test_the_figure_says_who_attends_to_whom(random_gpt2):
-    result = attention.attention(trace_text(random_gpt2, TEXT), 1, 2)
-    drawing = attention.figure(result)
-    axes = drawing.axes[0]
-    assert axes.get_title() == "layer 1, head 2"
-    assert axes.get_xlabel() == "key: the token that is looked at"
-    assert axes.get_ylabel() == "query: the token that looks"
-    labels = ["to", "␣be", "␣or", "␣not", "␣to", "␣be", "␣or"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == labels
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == labels
-    image = axes.images[0].get_array()
-    assert np.array_equal(image.filled(0), result.weights)
-    assert np.array_equal(image.mask, np.triu(np.ones((7, 7), dtype=bool), 1))
-    assert axes.images[0].get_clim() == (0, 1)
-
-
-def test_hostile_tokens_can_be_drawn_as_labels(random_gpt2):
-    every = [id for text in HOSTILE.values() for id in encode(random_gpt2, text)]
-    for start in range(0, len(every), attention.ALL_LABELS):
-        trace = trace_ids(random_gpt2, every[start : start + attention.ALL_LABELS])
-        save(attention.figure(attention.attention(trace), dark=bool(start)))
-
-
-@pytest.mark.parametrize("length", [1, 32, 33, 128])
-def test_maps_of_any_length_can_be_drawn(random_gpt2, length):
-    drawing = attention.figure(attention.attention(trace_ids(random_gpt2, [464] * length)))
-    save(drawing)
-    labels = [tick.get_text() for tick in drawing.axes[0].get_yticklabels()]
-    assert len(labels) == min(length, {33: 11, 128: 16}.get(length, length))
 
 
 # --- weight_tying --------------------------------------------------------------------------------
@@ -488,7 +409,7 @@ def test_untied_weights_are_reported_as_not_tied(untied):
     assert not result.same_storage
     assert not result.config_says_tied
     assert result.parameters_untied == untied.parameters == 1_650_496 + 50257 * 32
-    assert_reproduced(weight_tying.INSPECTION, trace, {})
+    assert_reproduced(weight_tying.INSPECTION, trace, {}, result)
     assert "no" in dict(weight_tying.table(result).rows)["they are one piece of memory"]
 
 

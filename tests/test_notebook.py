@@ -1,7 +1,5 @@
 """A downloaded notebook runs, writes the text that was on screen, and prints the same numbers."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -12,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import student
 import torch
 from prompts import HOSTILE, PROMPTS
 from transformers import GPT2LMHeadModel
@@ -36,12 +35,16 @@ BEAM_NUMBERS = 5e-5
 
 RUNNER = """
 import contextlib, io, json, sys
-for line in sys.stdin:
+sys.path.append("tests")
+from student import files_read_once
+for number, line in enumerate(sys.stdin):
     names, outputs = {"__name__": "__main__"}, []
     for cell in json.load(open(json.loads(line)))["cells"]:
         if cell["cell_type"] == "code":
             output = io.StringIO()
-            with contextlib.redirect_stdout(output):
+            # The first one reads its files itself.
+            reading = files_read_once() if number else contextlib.nullcontext()
+            with contextlib.redirect_stdout(output), reading:
                 exec("".join(cell["source"]), names)
             outputs.append(output.getvalue())
     print(json.dumps(outputs), flush=True)
@@ -358,12 +361,7 @@ def standing_alone(inspection, trace, decoding: Decoding, prompt_length: int, **
 
 def run(*cells: str) -> str:
     """What cells print, one after the other."""
-    output = io.StringIO()
-    names = {"__name__": "__main__"}
-    with contextlib.redirect_stdout(output):
-        for cell in cells:
-            exec(cell, names)
-    return output.getvalue()
+    return student.run(*cells)["printed"]
 
 
 def code_cells(notebook: str) -> list[str]:

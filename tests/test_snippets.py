@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import student
 import torch
 from prompts import HOSTILE, PROMPTS
 from transformers import set_seed
@@ -128,7 +129,7 @@ def test_the_generation_snippet_gives_the_same_sequences(gpt2, settings):
     assert "gpt2lab." not in code
     assert "import gpt2lab" not in code
     assert sum(bool(line.strip()) for line in code.splitlines()) <= LONGEST
-    assert run(code)["sequences"].tolist() == sequences_of(gpt2, ids, decoding)
+    assert student.run(code)["sequences"].tolist() == sequences_of(gpt2, ids, decoding)
 
 
 def test_a_folders_own_sampling_defaults_are_left_out_of_the_snippet_too(random_folder, tmp_path):

@@ -2,18 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from served import served
 
+from gpt2lab.examples import prompts
 from gpt2lab.models import Gpt2
+from gpt2lab.ui.checked_settings import DEFAULTS
+from gpt2lab.ui.document import Document
 from gpt2lab.ui.page import build_page
-from gpt2lab.ui.serving import launch_arguments
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
-from visits import open_page  # noqa: E402
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from strip_page import answer, strip_url, strip_visitor, visitor  # noqa: E402
+from visits import begin, open_page  # noqa: E402
+
+__all__ = ["answer", "strip_url", "strip_visitor", "visitor"]
+
+# Only a test that fails waits so long; a machine that is busy with other things is slow.
+expect.set_options(timeout=15_000)
 
 QUIET = (
     "--no-sandbox",
@@ -40,12 +49,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def url(pocket: Gpt2) -> Iterator[str]:
     """Address of the running app."""
-    page = build_page(pocket)
-    _, address, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_arguments()
-    )
-    yield address.rstrip("/")
-    page.close(verbose=False)
+    with served(build_page(pocket)) as address:
+        yield address
 
 
 class Watched:
@@ -67,6 +72,17 @@ class Watched:
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
 
+    def assert_quiet(self) -> None:
+        """Nothing has left this machine, and there is nothing to complain about."""
+        assert self.hosts <= {"127.0.0.1"}
+        assert self.complaints == []
+
+    def photograph(self, name: str) -> None:
+        folder = os.environ.get("GPT2LAB_SCREENSHOTS")
+        if folder:
+            path = Path(folder) / f"{name.replace('/', '_')}.png"
+            self.page.screenshot(path=path, full_page=True)
+
 
 @pytest.fixture
 def watched(browser: Browser, url: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
@@ -76,10 +92,38 @@ def watched(browser: Browser, url: str, request: pytest.FixtureRequest) -> Itera
     visitor = Watched(context.new_page())
     open_page(visitor.page, url)
     yield visitor
-    assert visitor.hosts == {"127.0.0.1"}
-    assert visitor.complaints == []
-    folder = os.environ.get("GPT2LAB_SCREENSHOTS")
-    if folder:
-        name = request.node.name.replace("/", "_")
-        visitor.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    visitor.assert_quiet()
+    assert visitor.hosts
+    visitor.photograph(request.node.name)
     context.close()
+
+
+@pytest.fixture(scope="module")
+def regular_visitor(browser: Browser, url: str) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    visitor = Watched(context.new_page())
+    open_page(visitor.page, url)
+    yield visitor
+    context.close()
+
+
+@pytest.fixture
+def regular(
+    regular_visitor: Watched, pocket: Gpt2, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
+    """Begins anew on the page that the test before has used, since opening one takes seconds.
+
+    Called with a text and settings, or with nothing for what the page says when it is opened. For
+    tests that leave nothing behind but a document; see `visits.begin`.
+    """
+
+    def begins(text: str | None = None, **settings: object) -> Page:
+        prompt = prompts(pocket)[0].text if text is None and not settings else text or ""
+        document = Document(pocket.name, settings={**DEFAULTS, **settings}, prompt=prompt)
+        begin(regular_visitor.page, document)
+        return regular_visitor.page
+
+    regular_visitor.complaints.clear()
+    yield begins
+    regular_visitor.assert_quiet()
+    regular_visitor.photograph(request.node.name)

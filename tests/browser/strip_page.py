@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from served import served
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import generate
@@ -17,7 +18,6 @@ from gpt2lab.tokens import decode, encode
 from gpt2lab.trace import trace_text
 from gpt2lab.transcript import Passage, Transcript, Writing
 from gpt2lab.ui.branches import build_branches, tree_lines
-from gpt2lab.ui.serving import launch_arguments
 from gpt2lab.ui.token_strip import (
     build_transcript,
     end_line,
@@ -147,7 +147,9 @@ def mini_page(gpt2: Gpt2) -> gr.Blocks:
         transcript = transcripts[name].at(0)
         value = transcript_lines(gpt2, transcript)
         passage = transcripts[name].passages[1]
-        value += turn_line(1, 1, replace(passage, ids=(), choices=(), text=""))
+        # As in a chat; this one goes on to the beginning of what would end it.
+        stop = decode(gpt2, passage.ids[-2:]) + "!"
+        value += turn_line(1, 1, replace(passage, ids=(), choices=(), text=""), stop=stop)
         yield value, "[]"
         for offset, choice in enumerate(passage.choices):
             value += token_line(gpt2, 1, offset, choice.id, choice)
@@ -194,17 +196,13 @@ def mini_page(gpt2: Gpt2) -> gr.Blocks:
     return page.queue()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def strip_url(pocket: Gpt2) -> Iterator[str]:
-    page = mini_page(pocket)
-    _, address, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_arguments()
-    )
-    yield address.rstrip("/")
-    page.close(verbose=False)
+    with served(mini_page(pocket)) as address:
+        yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def answer(pocket: Gpt2) -> Transcript:
     return one_answer(pocket)
 
@@ -235,16 +233,44 @@ class Visitor:
     def focused(self) -> str | None:
         return self.page.evaluate("document.activeElement.getAttribute('data-offset')")
 
+    def start_over(self) -> None:
+        """What a new visitor sees; what is unfolded, and how it is coloured, stays."""
+        self.page.set_viewport_size({"width": 1300, "height": 1000})
+        self.page.mouse.move(5, 5)
+        self.page.evaluate("getSelection().removeAllRanges(); document.activeElement.blur()")
+        self.load("")
+        expect(self.turns).to_have_count(0)
+        expect(self.details).not_to_be_visible()
+        self.page.locator("#event textarea").fill("")
+        self.complaints.clear()
 
-@pytest.fixture
-def visitor(browser: Browser, strip_url: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    options = {"viewport": {"width": 1300, "height": 1000}, **getattr(request, "param", {})}
-    theme = options.pop("theme", "light")
-    context = browser.new_context(**options)
+
+def open_strip(browser: Browser, url: str, theme: str = "light", **options: Any) -> Visitor:
+    context = browser.new_context(**{"viewport": {"width": 1300, "height": 1000}, **options})
     one = Visitor(context.new_page())
-    one.page.goto(f"{strip_url}/?__theme={theme}")
+    one.page.goto(f"{url}/?__theme={theme}")
     one.page.locator("#transcript .legend select").wait_for()
     one.page.wait_for_timeout(300)
+    return one
+
+
+@pytest.fixture(scope="module")
+def strip_visitor(browser: Browser, strip_url: str) -> Iterator[Visitor]:
+    one = open_strip(browser, strip_url)
+    yield one
+    one.page.context.close()
+
+
+@pytest.fixture
+def visitor(
+    browser: Browser, strip_url: str, strip_visitor: Visitor, request: pytest.FixtureRequest
+) -> Iterator[Visitor]:
+    """Somebody before an empty page, which is a new one only for a test with options of its own."""
+    own = getattr(request, "param", None)
+    one = strip_visitor if own is None else open_strip(browser, strip_url, **own)
+    if own is None:
+        one.start_over()
     yield one
     assert one.complaints == []
-    context.close()
+    if own is not None:
+        one.page.context.close()

@@ -19,6 +19,7 @@ from visits import (
     link,
     open_page,
     open_tab,
+    picture,
     set_number,
     shown_tokens,
     stored,
@@ -31,7 +32,6 @@ from visits import (
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import continue_text
-from gpt2lab.inspections import INSPECTIONS
 from gpt2lab.models import Gpt2
 from gpt2lab.step import Continuation
 from gpt2lab.tokens import decode, encode
@@ -46,18 +46,18 @@ HARD = {
     "code": "def area(width, height):\n    if width < 0:\n\treturn None\n    return (width *",
     "runs of blanks": "a  b   c          d\n\n\n   e \t\t f",
 }
-Visit = Callable[..., Page]
+Visit = Begin = Callable[..., Page]
 
 
 @pytest.fixture
 def visit(browser: Browser, url: str) -> Iterator[Visit]:
-    """Opens the page for another visitor, with the text and the settings of a link."""
+    """Opens the page for another visitor: an address, or the text and the settings of a link."""
     contexts = []
 
-    def open_for(width: int = 1300, **parameters: object) -> Page:
+    def open_for(address: str = "", width: int = 1300, **parameters: object) -> Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": 1000}))
         page = contexts[-1].new_page()
-        open_page(page, link(url, **parameters))
+        open_page(page, address or link(url, **parameters))
         return page
 
     yield open_for
@@ -76,10 +76,10 @@ def only(continuations: list[Continuation]) -> Continuation:
 
 
 def test_all_displayed_probabilities_are_those_of_transformers(
-    visit: Visit, pocket: Gpt2, reference: GPT2LMHeadModel
+    regular: Begin, pocket: Gpt2, reference: GPT2LMHeadModel
 ) -> None:
     settings = {"temperature": 0.8, "top_k": 20, "repetition_penalty": 1.3, "seed": 5}
-    page = visit(max_new_tokens=12, **settings)
+    page = regular(max_new_tokens=12, **settings)
     arguments = Decoding(max_new_tokens=12, **settings).generate_arguments()
     for kind, prompt in HARD.items():
         page.locator("#clear").click()
@@ -115,8 +115,10 @@ def test_all_displayed_probabilities_are_those_of_transformers(
                 assert shown_processed == pytest.approx(float(processed[id]), abs=TOLERANCE)
 
 
-def test_retry_gives_the_same_text_and_a_new_seed_gives_another(visit: Visit, pocket: Gpt2) -> None:
-    page = visit(text=PROMPT, seed=7, max_new_tokens=15)
+def test_retry_gives_the_same_text_and_a_new_seed_gives_another(
+    regular: Begin, pocket: Gpt2
+) -> None:
+    page = regular(PROMPT, seed=7, max_new_tokens=15)
     generate(page)
     first = only(continue_text(pocket, PROMPT, Decoding(seed=7, max_new_tokens=15)))
     assert answers(page) == [first.text]
@@ -136,9 +138,9 @@ def test_retry_gives_the_same_text_and_a_new_seed_gives_another(visit: Visit, po
 
 
 def test_an_edited_turn_keeps_what_follows_or_is_continued_anew(
-    visit: Visit, pocket: Gpt2, reference: GPT2LMHeadModel
+    regular: Begin, pocket: Gpt2, reference: GPT2LMHeadModel
 ) -> None:
-    page = visit(text=PROMPT, max_new_tokens=8, strategy="greedy")
+    page = regular(PROMPT, max_new_tokens=8, strategy="greedy")
     generate(page)
     write(page, " Then came the queen")
     generate(page)
@@ -169,9 +171,9 @@ def test_an_edited_turn_keeps_what_follows_or_is_continued_anew(
     assert texts(page) == ["The cat and the dog", expected]
 
 
-def test_an_alternative_begins_a_branch_and_one_can_go_back(visit: Visit, pocket: Gpt2) -> None:
+def test_an_alternative_begins_a_branch_and_one_can_go_back(regular: Begin, pocket: Gpt2) -> None:
     decoding = Decoding(max_new_tokens=12, seed=3)
-    page = visit(text=PROMPT, max_new_tokens=12, seed=3)
+    page = regular(PROMPT, max_new_tokens=12, seed=3)
     generate(page)
     old = chip_ids(page, 1)
     chips(page, 1).nth(4).click()
@@ -194,20 +196,20 @@ def test_an_alternative_begins_a_branch_and_one_can_go_back(visit: Visit, pocket
     assert chip_ids(page, 2) == [chosen, *expected.ids]
 
 
-def test_the_focus_is_carried_into_the_tabs(visit: Visit, pocket: Gpt2) -> None:
-    page = visit(text=PROMPT, max_new_tokens=10, temperature=0.7, top_k=10)
+def test_the_focus_is_carried_into_the_tabs(regular: Begin, pocket: Gpt2) -> None:
+    page = regular(PROMPT, max_new_tokens=10, temperature=0.7, top_k=10)
     generate(page)
     token = shown_tokens(page, 1)[6]
     chips(page, 1).nth(6).click()
     expect(chips(page, 1).nth(6)).to_have_attribute("aria-current", "true")
     position = len(encode(pocket, PROMPT)) + 6 - 1
     open_tab(page, "Next token")
-    expect(page.get_by_label("position").locator("visible=true")).to_have_value(
+    expect(page.get_by_label("position").and_(page.locator("input:visible"))).to_have_value(
         str(position), timeout=WAIT
     )
     note = page.locator(".block.note:visible")
     expect(note).to_contain_text(f"position {position}.", timeout=WAIT)
-    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
+    expect(picture(page)).to_be_visible(timeout=WAIT)
     listed = page.locator("[role=grid]:visible")
     expect(listed).to_contain_text(str(token.id), timeout=WAIT)
     header, *rows = table_rows(page)
@@ -220,12 +222,14 @@ def test_the_focus_is_carried_into_the_tabs(visit: Visit, pocket: Gpt2) -> None:
     expect(note).to_contain_text("Picked: token 7 of what pocket wrote", timeout=WAIT)
     expect(note).to_contain_text(f"position {position}.")
     open_tab(page, "Logit lens")
-    expect(page.get_by_label("position").locator("visible=true")).to_have_value(str(position))
+    expect(page.get_by_label("position").and_(page.locator("input:visible"))).to_have_value(
+        str(position)
+    )
 
 
-def test_samples_stand_side_by_side_and_one_goes_on_with_any(visit: Visit, pocket: Gpt2) -> None:
+def test_samples_stand_side_by_side_and_one_goes_on_with_any(regular: Begin, pocket: Gpt2) -> None:
     settings = {"num_return_sequences": 3, "max_new_tokens": 10, "seed": 11}
-    page = visit(text=PROMPT, **settings)
+    page = regular(PROMPT, **settings)
     page.locator("#generate").click()
     finished(page, 4)
     samples = page.locator("#transcript .samples .sample")
@@ -254,10 +258,10 @@ def test_samples_stand_side_by_side_and_one_goes_on_with_any(visit: Visit, pocke
 
 
 def test_beam_search_shows_its_beams(
-    visit: Visit, pocket: Gpt2, reference: GPT2LMHeadModel
+    regular: Begin, pocket: Gpt2, reference: GPT2LMHeadModel
 ) -> None:
     decoding = Decoding(strategy="beam", num_beams=3, max_new_tokens=5)
-    page = visit(text=PROMPT, strategy="beam", num_beams=3, max_new_tokens=5)
+    page = regular(PROMPT, strategy="beam", num_beams=3, max_new_tokens=5)
     panel = page.get_by_role("button", name="The beams, step by step")
     expect(panel).not_to_be_visible()
     generate(page)
@@ -278,13 +282,14 @@ def test_beam_search_shows_its_beams(
     assert finals[:1] == [pytest.approx(float(output.sequences_scores[0]), abs=TOLERANCE)]
 
 
-def test_a_link_gives_another_visitor_the_same_tokens_tab_and_focus(visit: Visit) -> None:
-    page = visit(text=PROMPT, seed=12, temperature=1.2, top_k=0, max_new_tokens=14)
+def test_a_link_gives_another_visitor_the_same_tokens_tab_and_focus(
+    regular: Begin, visit: Visit
+) -> None:
+    page = regular(PROMPT, seed=12, temperature=1.2, top_k=0, max_new_tokens=14)
     generate(page)
     first = chip_ids(page, 1)
     address = copied_link(page)
-    other = visit()
-    open_page(other, address)
+    other = visit(address)
     finished(other, 2)
     assert chip_ids(other, 1) == first
     expect(other.get_by_label("seed").and_(other.locator("input"))).to_have_value("12")
@@ -299,12 +304,11 @@ def test_a_link_gives_another_visitor_the_same_tokens_tab_and_focus(visit: Visit
     branch = chip_ids(page, 2)
     chips(page, 2).nth(2).click()
     open_tab(page, "Next token")
-    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-    position = page.get_by_label("position").locator("visible=true").input_value()
+    expect(picture(page)).to_be_visible(timeout=WAIT)
+    position = page.get_by_label("position").and_(page.locator("input:visible")).input_value()
     address = copied_link(page)
-    third = visit()
-    open_page(third, address)
-    expect(third.get_by_label("position").locator("visible=true")).to_have_value(
+    third = visit(address)
+    expect(third.get_by_label("position").and_(third.locator("input:visible"))).to_have_value(
         position, timeout=WAIT
     )
     assert visible_tab(third) == "Next token"
@@ -345,9 +349,9 @@ def test_a_hostile_link_is_used_as_far_as_it_is_sound(visit: Visit, pocket: Gpt2
 
 
 def test_a_reload_keeps_everything_and_only_in_this_browser(
-    visit: Visit, url: str, pocket: Gpt2
+    regular: Begin, visit: Visit, url: str, pocket: Gpt2
 ) -> None:
-    page = visit(text=PROMPT, seed=21, max_new_tokens=9)
+    page = regular(PROMPT, seed=21, max_new_tokens=9)
     generate(page)
     chips(page, 1).nth(3).click()
     write(page, " and what is not sent yet")
@@ -376,10 +380,14 @@ def test_a_reload_keeps_everything_and_only_in_this_browser(
     assert PROMPT not in stranger.locator("body").inner_text()
 
 
-def test_two_visitors_at_once_never_mix(visit: Visit, pocket: Gpt2) -> None:
+def test_two_visitors_at_once_never_mix(regular: Begin, visit: Visit, pocket: Gpt2) -> None:
     asked = {"Once upon a time there was a cat": 31, "The President of the country said": 32}
-    settings = {"max_new_tokens": 120, "min_new_tokens": 120}
-    pages = [visit(text=text, seed=seed, **settings) for text, seed in asked.items()]
+    settings = {"max_new_tokens": 60, "min_new_tokens": 60}
+    open_for = (regular, visit)
+    pages = [
+        one(text=text, seed=seed, **settings)
+        for one, (text, seed) in zip(open_for, asked.items(), strict=True)
+    ]
     for page in pages:
         page.locator("#generate").click()
     for page, (text, seed) in zip(pages, asked.items(), strict=True):
@@ -398,8 +406,8 @@ def tab_to(page: Page, selector: str, back: bool = False) -> None:
     raise AssertionError(f"Tab never leads to {selector}")
 
 
-def test_a_whole_round_without_the_mouse(visit: Visit, pocket: Gpt2) -> None:
-    page = visit(max_new_tokens=10)
+def test_a_whole_round_without_the_mouse(regular: Begin, pocket: Gpt2) -> None:
+    page = regular(max_new_tokens=10)
     tab_to(page, "#prompt textarea")
     page.keyboard.type("The king")
     page.keyboard.press("Shift+Enter")
@@ -474,15 +482,10 @@ def test_everything_can_be_reached_on_a_phone(visit: Visit) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".sidebar .toggle-button").click()
     expect(page.locator("#call textarea")).to_be_visible()
-    page.locator(".sidebar .toggle-button").click()
-    for inspection in INSPECTIONS:
-        open_tab(page, inspection.title)
-        expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, inspection.name
 
 
-def test_a_chat_uses_the_template_and_stops_at_the_next_line(visit: Visit, pocket: Gpt2) -> None:
-    page = visit(max_new_tokens=60)
+def test_a_chat_uses_the_template_and_stops_at_the_next_line(regular: Begin, pocket: Gpt2) -> None:
+    page = regular(max_new_tokens=60)
     expect(page.locator("#template")).not_to_be_visible()
     page.get_by_label("Chat", exact=True).check()
     expect(page.locator("#template textarea")).to_have_value("User: {text}\nGPT-2:")
@@ -518,13 +521,13 @@ def test_a_chat_uses_the_template_and_stops_at_the_next_line(visit: Visit, pocke
 
 
 def test_the_panel_shows_what_the_model_sees_and_where_it_is_cut(
-    visit: Visit, pocket: Gpt2
+    regular: Begin, pocket: Gpt2
 ) -> None:
     text = " ".join(f"Day {day} was a good day." for day in range(90))
     ids = encode(pocket, text)
     dropped = len(ids) + 20 - pocket.n_positions
     assert 0 < dropped < len(ids)
-    page = visit(max_new_tokens=20)
+    page = regular(max_new_tokens=20)
     write(page, text)
     summary = page.locator("#seen summary")
     expect(summary).to_contain_text(f"the oldest {dropped} are cut off", timeout=WAIT)
@@ -539,10 +542,9 @@ def test_the_panel_shows_what_the_model_sees_and_where_it_is_cut(
 
 
 def test_the_next_tokens_appear_while_typing_and_can_be_switched_off(
-    visit: Visit, pocket: Gpt2, reference: GPT2LMHeadModel
+    regular: Begin, pocket: Gpt2, reference: GPT2LMHeadModel
 ) -> None:
-    page = visit()
-    write(page, "")
+    page = regular("")
     page.locator("#prompt textarea").press_sequentially(PROMPT)
     candidates = page.locator("#peek .candidate")
     with torch.no_grad():
@@ -560,3 +562,5 @@ def test_the_next_tokens_appear_while_typing_and_can_be_switched_off(
     write(page, "The queen")
     expect(page.locator("#seen .read")).to_have_text("The queen", timeout=WAIT)
     expect(candidates).to_have_count(0)
+    page.get_by_label("Peek at the next token").check()
+    expect(candidates).to_have_count(5, timeout=WAIT)

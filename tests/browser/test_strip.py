@@ -3,8 +3,10 @@
 import math
 
 import pytest
-from strip_page import HARD, PROMPT, Visitor, answer, strip_url, visitor
+from strip_page import HARD, PROMPT, Visitor
 
+from gpt2lab.models import Gpt2
+from gpt2lab.tokens import decode
 from gpt2lab.transcript import Transcript
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -12,20 +14,23 @@ from playwright.sync_api import expect  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
-__all__ = ["answer", "strip_url", "visitor"]
-
 
 def test_an_answer_streams_chip_by_chip_and_nothing_is_drawn_twice(
-    visitor: Visitor, answer: Transcript
+    visitor: Visitor, answer: Transcript, pocket: Gpt2
 ) -> None:
     page = visitor.page
     page.evaluate(
         """() => {
-            window.added = [];
-            const note = (changes) => changes.forEach((one) => one.addedNodes.forEach((node) =>
-                node.classList?.contains("chip") && added.push(node.dataset.offset)));
+            Object.assign(window, { added: [], grown: [] });
+            const turns = document.querySelector("#transcript .turns");
+            const note = (changes) => {
+                changes.forEach((one) => one.addedNodes.forEach((node) =>
+                    node.classList?.contains("chip") && added.push(node.dataset.offset)));
+                const text = turns.querySelector(".model .text")?.textContent;
+                if (text) grown.push(text);
+            };
             new MutationObserver(note).observe(
-                document.querySelector("#transcript .turns"), { childList: true, subtree: true });
+                turns, { childList: true, subtree: true, characterData: true });
         }"""
     )
     page.locator("#case textarea").fill("one answer")
@@ -40,6 +45,11 @@ def test_an_answer_streams_chip_by_chip_and_nothing_is_drawn_twice(
     # The strip itself is added with its first chips in it, which the observer does not list.
     assert added == list(range(added[0], len(passage.ids)))
     assert len(added) >= len(passage.ids) - 3
+    # What may become the string that ends the answer is not shown before the answer has ended.
+    held = decode(pocket, passage.ids[:-2])
+    grown = page.evaluate("grown")
+    assert len(set(grown)) >= len(passage.ids) - 3
+    assert all(held.startswith(text) for text in grown if text != passage.text)
 
 
 def test_behind_a_thousand_tokens_another_one_adds_one_chip(visitor: Visitor) -> None:
@@ -122,6 +132,7 @@ def level(values: list[float], bounds: list[float], rising: bool) -> list[int]:
     return [sum(value < bound for bound in bounds) for value in values]
 
 
+@pytest.mark.parametrize("visitor", [{}], ids=["new"], indirect=True)
 def test_the_colours_follow_the_choice_and_are_remembered(
     visitor: Visitor, answer: Transcript
 ) -> None:
@@ -238,6 +249,7 @@ def test_editing_can_be_given_up(visitor: Visitor) -> None:
     assert page.locator("#event textarea").input_value() == ""
 
 
+@pytest.mark.parametrize("visitor", [{}], ids=["new"], indirect=True)
 def test_the_tokens_of_a_prompt_are_shown_on_demand_and_their_numbers_asked_for(
     visitor: Visitor,
 ) -> None:

@@ -1,16 +1,19 @@
 """The page as a visitor meets it: type, generate, stop, look inside."""
 
 import re
+from itertools import islice
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 from visits import (
     WAIT,
     answers,
+    chips,
     finished,
     generate,
     open_page,
     open_tab,
+    picture,
     set_number,
     texts,
     turns,
@@ -19,9 +22,10 @@ from visits import (
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.generation import continue_text
+from gpt2lab.generation import generate as run
 from gpt2lab.inspections import INSPECTIONS
 from gpt2lab.models import Gpt2
-from gpt2lab.tokens import encode
+from gpt2lab.tokens import decode, encode
 
 pytestmark = pytest.mark.browser
 
@@ -31,36 +35,33 @@ HOSTILE = (
 )
 
 
-def test_it_says_who_speaks_and_that_it_is_not_gpt2(watched) -> None:
-    who = watched.page.locator("#who")
+def test_it_says_who_speaks_and_generates_what_the_library_generates_and_goes_on(
+    watched, pocket: Gpt2
+) -> None:
+    page = watched.page
+    who = page.locator("#who")
     expect(who).to_contain_text("pocket")
     expect(who).to_contain_text("trained for this project; not OpenAI's GPT-2")
     expect(who).to_contain_text("float32 · cpu")
-
-
-def test_it_generates_what_the_library_generates_and_goes_on(watched, pocket: Gpt2) -> None:
-    write(watched.page, "The king said to the queen")
-    generate(watched.page)
+    write(page, "The king said to the queen")
+    generate(page)
     first = continue_text(pocket, "The king said to the queen", Decoding())[0]
-    assert texts(watched.page) == ["The king said to the queen", first.text]
-    assert watched.page.locator("#prompt textarea").input_value() == ""
-    write(watched.page, " Then the queen said")
-    generate(watched.page)
+    assert texts(page) == ["The king said to the queen", first.text]
+    assert page.locator("#prompt textarea").input_value() == ""
+    write(page, " Then the queen said")
+    generate(page)
     ids = [*encode(pocket, "The king said to the queen"), *first.ids]
     ids += encode(pocket, " Then the queen said")
     second = continue_text(pocket, ids, Decoding())[0]
-    assert answers(watched.page) == [first.text, second.text]
+    assert answers(page) == [first.text, second.text]
     # Nothing typed: it just goes on.
-    generate(watched.page)
+    generate(page)
     third = continue_text(pocket, [*ids, *second.ids], Decoding())[0]
-    assert answers(watched.page) == [first.text, second.text, third.text]
+    assert answers(page) == [first.text, second.text, third.text]
 
 
-def test_it_streams_and_stops_and_keeps_what_is_there(watched, pocket: Gpt2) -> None:
-    page = watched.page
-    set_number(page, "max_new_tokens", 480)
-    set_number(page, "min_new_tokens", 480)
-    write(page, "Once upon a time")
+def test_it_streams_and_stops_and_keeps_what_is_there(regular, pocket: Gpt2) -> None:
+    page = regular("Once upon a time", max_new_tokens=480, min_new_tokens=480)
     page.locator("#generate").click()
     text = page.locator("#transcript .model .text")
     expect(text).to_contain_text(re.compile(r"\w+ \w+"), timeout=WAIT)
@@ -71,43 +72,97 @@ def test_it_streams_and_stops_and_keeps_what_is_there(watched, pocket: Gpt2) -> 
     )
     page.locator("#stop").click()
     expect(page.locator("#status")).to_contain_text("stopped, what is there stays")
-    page.wait_for_timeout(500)
     stopped = text.text_content() or ""
-    page.wait_for_timeout(1000)
+    # Another token would come every few hundredths of a second, and before the next look ahead.
+    write(page, " and then")
+    expect(page.locator("#seen .read")).to_have_text(re.compile(r"and then\s*$"))
+    page.wait_for_timeout(200)
     assert (text.text_content() or "") == stopped
     assert stopped.startswith(first)
-    decoding = Decoding(max_new_tokens=480, min_new_tokens=480)
-    whole = continue_text(pocket, "Once upon a time", decoding)[0].text
-    assert whole.startswith(stopped)
-    assert len(stopped) < len(whole)
+    steps = islice(
+        run(pocket, "Once upon a time", Decoding(max_new_tokens=480, min_new_tokens=480)),
+        chips(page, 1).count(),
+    )
+    ids = [step.id for step in steps]
+    assert len(ids) < 480
+    assert decode(pocket, ids) == stopped
 
 
-@pytest.mark.parametrize("inspection", INSPECTIONS, ids=lambda one: one.name)
-def test_every_tab_draws_its_picture_when_it_is_opened(watched, inspection) -> None:
+@pytest.mark.parametrize("watched", [390], indirect=True)
+def test_every_tab_draws_its_picture_when_it_is_opened_and_hostile_text_stays_text(
+    watched,
+) -> None:
+    """On a phone, in which tabs are in menus, and then each on a wide screen."""
     page = watched.page
-    write(page, "The cat sat on the mat because the cat")
-    open_tab(page, inspection.title)
-    picture = page.locator(".picture img:visible")
-    expect(picture).to_be_visible(timeout=WAIT)
-    assert picture.evaluate("image => image.naturalWidth") > 300
+    write(page, HOSTILE)
+    generate(page)
+    assert page.locator("#transcript .you .text").text_content() == HOSTILE
+    page.locator("#clear").click()
+    expect(turns(page)).to_have_count(0)
+    write(page, HOSTILE)
+    failures = []
+    for inspection in INSPECTIONS:
+        try:
+            open_tab(page, inspection.title)
+            assert_drawn(page, HOSTILE)
+            assert page.title() == "gpt2lab"
+            for width in (390, 1300):
+                page.set_viewport_size({"width": width, "height": 1000})
+                expect(picture(page)).to_be_visible()
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert picture(page).bounding_box()["x"] >= 0
+            page.set_viewport_size({"width": 390, "height": 1000})
+        except AssertionError as error:
+            failures.append(f"{inspection.name}: {error}")
+    assert not failures, "\n".join(failures)
+    assert page.locator("#transcript img, #transcript script").count() == 0
+    assert page.locator(".strip-above img, .strip-above script").count() == 0
+
+
+def assert_drawn(page: Page, text: str) -> None:
+    """The tab in view has a picture, its code, and formulas in the idea behind it."""
+    expect(picture(page)).to_be_visible(timeout=WAIT)
+    width = "one => one.naturalWidth || one.clientWidth"
+    assert picture(page).evaluate(width) > 300
     code = page.locator(".cm-content:visible")
     expect(code).to_contain_text("from_pretrained('gpt2lab/pocket'")
     if "ids = tokenizer(" in (code.text_content() or ""):
-        expect(code).to_contain_text("The cat sat on the mat because the cat")
+        expect(code).to_contain_text(text[-30:])
     page.get_by_role("button", name="The idea").locator("visible=true").click()
     expect(page.locator(".idea:visible .katex").first).to_be_visible()
 
 
+def corner(image: Locator) -> int:
+    """How much red a picture has near its upper left corner, of 255."""
+    return image.evaluate(
+        """image => {
+            const pen = document.createElement("canvas").getContext("2d");
+            pen.drawImage(image, 0, 0);
+            return pen.getImageData(2, 2, 1, 1).data[0];
+        }"""
+    )
+
+
 def test_a_tab_follows_its_controls_and_the_prompt(watched) -> None:
     page = watched.page
+    # One with a picture of matplotlib's, which turns dark with the page.
+    open_tab(page, "Weight tying")
+    image = page.locator(".picture img:visible")
+    expect(image).to_be_visible(timeout=WAIT)
+    assert corner(image) > 240
+    before = image.get_attribute("src")
+    page.evaluate("document.body.classList.toggle('dark')")
+    expect(image).not_to_have_attribute("src", before, timeout=WAIT)
+    assert corner(image) < 60
+    before = image.get_attribute("src")
+    set_number(page, "noise", 1)
+    expect(image).not_to_have_attribute("src", before, timeout=WAIT)
+    page.evaluate("document.body.classList.toggle('dark')")
     open_tab(page, "Attention")
-    picture = page.locator(".picture img:visible")
-    expect(picture).to_be_visible(timeout=WAIT)
-    before = picture.get_attribute("src")
+    expect(picture(page)).to_be_visible(timeout=WAIT)
     set_number(page, "head", 2)
-    expect(picture).not_to_have_attribute("src", before, timeout=WAIT)
     code = page.locator(".cm-content:visible")
-    expect(code).to_contain_text("attentions[0][0, 2]")
+    expect(code).to_contain_text("attentions[0][0, 2]", timeout=WAIT)
     layer = page.get_by_role("slider", name="layer")
     layer.press("ArrowRight")
     expect(code).to_contain_text("attentions[1][0, 2]", timeout=WAIT)
@@ -118,10 +173,8 @@ def test_a_tab_follows_its_controls_and_the_prompt(watched) -> None:
     expect(page.locator(".cm-content:visible")).to_contain_text("Something else", timeout=WAIT)
 
 
-def test_the_tabs_look_into_all_that_the_model_reads(watched, pocket: Gpt2) -> None:
-    page = watched.page
-    write(page, "The king")
-    set_number(page, "max_new_tokens", 5)
+def test_the_tabs_look_into_all_that_the_model_reads(regular, pocket: Gpt2) -> None:
+    page = regular("The king", max_new_tokens=5)
     generate(page)
     write(page, " and the queen")
     open_tab(page, "Attention")
@@ -140,68 +193,29 @@ def test_the_tabs_look_into_all_that_the_model_reads(watched, pocket: Gpt2) -> N
     expect(table).to_have_attribute("aria-rowcount", str(prompt + 1), timeout=WAIT)
 
 
-@pytest.mark.parametrize(
-    ("kind", "begins"), [("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("CSV", b"tok")]
-)
-def test_pictures_and_tables_can_be_taken_along(watched, kind: str, begins: bytes) -> None:
-    page = watched.page
+def test_pictures_and_tables_can_be_taken_along(regular) -> None:
+    page = regular()
     open_tab(page, "Next token")
-    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-    with page.expect_download() as download:
-        page.get_by_role("button", name=f"{kind} ↓").locator("visible=true").click()
-    assert download.value.suggested_filename == f"next_token.{kind.lower()}"
-    assert download.value.path().read_bytes().startswith(begins)
+    expect(picture(page)).to_be_visible(timeout=WAIT)
+    for kind, begins in {"PNG": b"\x89PNG", "SVG": b"<?xml", "CSV": b"tok"}.items():
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"{kind} ↓", exact=True).locator("visible=true").click()
+        assert download.value.suggested_filename == f"next_token.{kind.lower()}"
+        assert download.value.path().read_bytes().startswith(begins)
 
 
-def test_the_figure_follows_the_dark_mode(browser, url: str) -> None:
-    corners = []
-    for theme in ("light", "dark"):
-        page = browser.new_page()
-        open_page(page, f"{url}/?__theme={theme}")
-        open_tab(page, "Weight tying")
-        picture = page.locator(".picture img:visible")
-        expect(picture).to_be_visible(timeout=WAIT)
-        corners.append(
-            picture.evaluate(
-                """image => {
-                    const canvas = document.createElement("canvas");
-                    const pen = canvas.getContext("2d");
-                    pen.drawImage(image, 0, 0);
-                    return pen.getImageData(2, 2, 1, 1).data[0];
-                }"""
-            )
-        )
-        page.close()
-    light, dark = corners
-    assert light > 240
-    assert dark < 60
-
-
-def test_the_picture_follows_when_the_page_turns_dark(watched) -> None:
-    page = watched.page
+def test_a_page_that_is_dark_from_the_beginning_has_dark_figures(browser, url: str) -> None:
+    page = browser.new_page()
+    open_page(page, f"{url}/?__theme=dark")
     open_tab(page, "Weight tying")
-    picture = page.locator(".picture img:visible")
-    expect(picture).to_be_visible(timeout=WAIT)
-    before = picture.get_attribute("src")
-    page.evaluate("document.body.classList.toggle('dark')")
-    expect(picture).not_to_have_attribute("src", before, timeout=WAIT)
+    image = page.locator(".picture img:visible")
+    expect(image).to_be_visible(timeout=WAIT)
+    assert corner(image) < 60
+    page.close()
 
 
-def test_hostile_text_stays_text(watched) -> None:
-    page = watched.page
-    write(page, HOSTILE)
-    generate(page)
-    assert page.locator("#transcript .you .text").text_content() == HOSTILE
-    for inspection in INSPECTIONS:
-        open_tab(page, inspection.title)
-        expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-    assert page.title() == "gpt2lab"
-    assert page.locator("#transcript img, #transcript script").count() == 0
-
-
-def test_an_empty_prompt_is_continued_and_explained(watched) -> None:
-    page = watched.page
-    write(page, "")
+def test_an_empty_prompt_is_continued_and_explained(regular) -> None:
+    page = regular("")
     open_tab(page, "Attention")
     expect(page.locator(".block.note:visible")).to_contain_text("empty", timeout=WAIT)
     open_tab(page, "Generate")
@@ -210,32 +224,33 @@ def test_an_empty_prompt_is_continued_and_explained(watched) -> None:
     assert len(answers(page)) == 1
 
 
-def test_stop_claims_nothing_where_nothing_was_stopped(watched) -> None:
-    page = watched.page
+def test_stop_claims_nothing_where_nothing_was_stopped_and_clear_begins_anew(regular) -> None:
+    page = regular()
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const status = document.getElementById("status");
+            new MutationObserver(() => said.push(status.textContent)).observe(
+                status, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
     page.locator("#stop").click()
-    page.wait_for_timeout(1000)
-    assert (page.locator("#status").text_content() or "").strip() == ""
-    expect(turns(page)).to_have_count(0)
     generate(page)
     page.locator("#stop").click()
-    page.wait_for_timeout(1000)
     expect(page.locator("#status")).to_contain_text("ended because")
-    expect(page.locator("#status")).not_to_contain_text("stopped")
-
-
-def test_clear_begins_anew(watched) -> None:
-    page = watched.page
-    generate(page)
     page.locator("#clear").click()
     expect(turns(page)).to_have_count(0)
     expect(page.locator("#status")).to_have_text("")
     expect(page.locator("#seen summary")).to_contain_text(": 1 of", timeout=WAIT)
     generate(page)
     expect(turns(page)).to_have_count(2)
+    said = page.evaluate("said")
+    assert any("ended because" in one for one in said)
+    assert not [one for one in said if "stopped" in one]
 
 
-def test_text_that_is_selected_stays_so_while_more_is_written(watched) -> None:
-    page = watched.page
+def test_text_that_is_selected_stays_so_while_more_is_written(regular) -> None:
+    page = regular()
     generate(page)
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#transcript .text'))")
     before = page.evaluate("getSelection().toString()")
@@ -245,8 +260,8 @@ def test_text_that_is_selected_stays_so_while_more_is_written(watched) -> None:
     assert page.evaluate("getSelection().toString()") == before
 
 
-def test_beam_search_works_when_it_is_chosen(watched) -> None:
-    page = watched.page
+def test_beam_search_works_when_it_is_chosen(regular) -> None:
+    page = regular()
     set_number(page, "max_new_tokens", 6)
     page.get_by_label("strategy").click()
     page.get_by_role("option", name="beam").click()
@@ -254,9 +269,8 @@ def test_beam_search_works_when_it_is_chosen(watched) -> None:
     expect(page.locator("#status")).to_contain_text("pocket: 6 tokens")
 
 
-def test_the_code_is_that_of_the_answer_even_if_the_prompt_has_changed(watched) -> None:
-    page = watched.page
-    write(page, "The king")
+def test_the_code_is_that_of_the_answer_even_if_the_prompt_has_changed(regular) -> None:
+    page = regular("The king")
     page.locator("#generate").click()
     expect(turns(page).first).to_contain_text("The king", timeout=WAIT)
     write(page, "Another text")
@@ -273,8 +287,8 @@ def test_the_code_is_that_of_the_answer_even_if_the_prompt_has_changed(watched) 
     ],
     ids=["null character", "a megabyte"],
 )
-def test_what_cannot_be_read_is_refused_and_kept(watched, text: str, sentence: str) -> None:
-    page = watched.page
+def test_what_cannot_be_read_is_refused_and_kept(regular, text: str, sentence: str) -> None:
+    page = regular()
     write(page, text)
     page.locator("#generate").click()
     expect(page.locator(".toast-body").first).to_contain_text(sentence, timeout=WAIT)
@@ -286,21 +300,8 @@ def test_what_cannot_be_read_is_refused_and_kept(watched, text: str, sentence: s
     )
 
 
-def test_a_setting_out_of_bounds_is_refused_by_name(watched) -> None:
-    set_number(watched.page, "top_k", -3)
-    watched.page.locator("#generate").click()
-    expect(watched.page.locator(".toast-body").first).to_contain_text("top_k is -3", timeout=WAIT)
-
-
-@pytest.mark.parametrize("watched", [390], indirect=True)
-def test_it_can_be_used_on_a_phone(watched) -> None:
-    page = watched.page
-    generate(page)
-    assert answers(page)[0]
-    open_tab(page, "Attention")
-    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    open_tab(page, "Next token")
-    expect(page.locator(".picture img:visible")).to_be_visible(timeout=WAIT)
-    left = page.locator(".picture img:visible").bounding_box()["x"]
-    assert left >= page.locator(".picture:visible").first.bounding_box()["x"]
+def test_a_setting_out_of_bounds_is_refused_by_name(regular) -> None:
+    page = regular()
+    set_number(page, "top_k", -3)
+    page.locator("#generate").click()
+    expect(page.locator(".toast-body").first).to_contain_text("top_k is -3", timeout=WAIT)

@@ -1,6 +1,7 @@
 """What visitors do on the page, and what they read off it."""
 
 import contextlib
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from gpt2lab.inspections import INSPECTIONS
+from gpt2lab.ui.document import Document, to_json
 
 WAIT = 60_000
 """Milliseconds; a machine that is busy with other things is slow."""
@@ -57,6 +59,34 @@ def open_page(page: Page, address: str) -> None:
     page.set_default_timeout(WAIT)
     page.goto(address)
     expect(page.locator("#seen summary")).to_contain_text("tokens", timeout=WAIT)
+
+
+def begin(page: Page, document: Document) -> None:
+    """Begin anew on a page that is open, with the document of a file; five times as quick.
+
+    Text, settings, tab and focus are the document's then. What no document holds stays: the values
+    of the inspections' controls, what is unfolded, and the switches of this browser.
+    """
+    page.locator(".toast-close").evaluate_all("all => all.forEach((one) => one.click())")
+    open_tab(page, "Generate")
+    page.locator("#clear").click()
+    expect(turns(page)).to_have_count(0, timeout=WAIT)
+    expect(page.locator("#status")).to_have_text("")
+    if not page.locator("#load").is_visible():
+        page.get_by_role("button", name="Take it with you").click()
+    # Only what the server sends back takes the place of this.
+    write(page, "a document is on its way")
+    page.locator("input[type=file][accept='.json']").set_input_files(
+        {
+            "name": "new.gpt2lab.json",
+            "mimeType": "application/json",
+            "buffer": json.dumps(to_json(document)).encode(),
+        }
+    )
+    expect(page.locator("#prompt textarea")).to_have_value(document.prompt, timeout=WAIT)
+    if document.prompt:
+        expect(page.locator("#seen .read")).to_have_text(document.prompt, timeout=WAIT)
+    expect(page.locator(".toast-body")).to_have_count(0)
 
 
 def write(page: Page, text: str) -> None:
@@ -150,7 +180,12 @@ def _click_tab(within: Locator, name: str, panel: str) -> None:
                 entry.click(timeout=2_000)
             else:
                 within.locator(".overflow-menu > button:visible").first.click(timeout=2_000)
-        page.wait_for_timeout(100)
+            page.locator(f"#{panel}").wait_for(timeout=500)
+
+
+def picture(page: Page) -> Locator:
+    """The picture in view: an image, or what the page has drawn itself."""
+    return page.locator(".picture img:visible, .interactive:visible .stage:not(:empty)")
 
 
 def visible_tab(page: Page) -> str:

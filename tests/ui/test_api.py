@@ -1,14 +1,18 @@
 """The endpoints, through the real client and as raw requests."""
 
+import inspect
+import itertools
 import json
 import threading
 import urllib.error
 import urllib.request
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
+from gradio.components.api_component import Api
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -27,14 +31,19 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "parameters": {},
     "next_token": {"position": 2, "show": 3, "token": "Ġthe", "temperature": 0.7, "top_k": 5},
     "temperature": {"position": 2, "temperature": 0.7, "top_k": 5, "top_p": 0.9},
+    "choices": {"endings": [" the end", "<b>"]},
     "batch": {"padding_side": "right", "use_mask": False, "max_new_tokens": 3},
     "score": {"window": 4, "stride": 2},
     "logits_or_scores": {"steps": 2, "temperature": 0.7, "top_k": 5},
     "pipeline": {"steps": 2, "temperature": 0.7, "top_k": 5},
     "kv_cache": {"fill": "alone"},
     "attention": {"layer": 2, "head": 3},
+    "heads": {"sort": "distance", "hide_first": True},
+    "query_key": {"layer": 1, "head": 3, "position": 4, "key": 2},
     "hidden_states": {},
+    "path": {"position": 2, "show": 4, "unit_length": False},
     "logit_lens": {"position": 2, "show": 3},
+    "lens_grid": {"position": 2, "token": "Ġthe", "colour": "rank"},
     "attribution": {"position": 2, "token": 464, "difference": "against the best other token"},
     "ablate": {"heads": "1.2, 0.mlp", "position": 2, "steps": 2, "temperature": 0.7},
     "gradients": {"position": 2, "output": "log-probability"},
@@ -176,6 +185,24 @@ def test_batch_pads_and_says_how_far_each_row_is_from_its_text_alone(
     assert broken["max_logit_error"][1] < 1e-4
 
 
+def test_choices_are_those_between_the_endings_of_a_context(
+    client: Client, random_gpt2: Gpt2
+) -> None:
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    names = [one["parameter_name"] for one in described["/choices"]["parameters"]]
+    assert names == ["context", "endings", "model"]
+    answer = client.predict(context=TEXT, endings=[" Paris", " the zoo"], api_name="/choices")
+    assert [one["text"] for one in answer["endings"]] == [" Paris", " the zoo"]
+    log_p = trace_text(random_gpt2, TEXT).logits().double().log_softmax(-1)
+    one, other = answer["endings"]
+    assert one["logprob"] == one["mean_logprob"]
+    assert one["logprob"] == pytest.approx(float(log_p[one["ids"][0]]), abs=1e-5)
+    assert other["logprob"] == pytest.approx(2 * other["mean_logprob"])
+    odds = np.exp([one["logprob"], other["logprob"]])
+    expected = (odds / odds.sum()).tolist()
+    assert [one["probability"], other["probability"]] == pytest.approx(expected, abs=1e-9)
+
+
 def test_next_token_lists_every_stage(client: Client, random_gpt2: Gpt2) -> None:
     answer = client.predict(TEXT, **CONTROLS["next_token"], api_name="/next_token")
     assert answer["position"] == 2
@@ -283,6 +310,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "but must be one token, and this is 2: z · ebra",
     ),
     ("temperature", {"text": "hi", "position": 7}, "position is 7"),
+    ("heads", {"text": "hi", "sort": "size"}, "sort is 'size', but must be one of layer"),
+    ("query_key", {"text": "hi", "key": 7}, "key is 7, but must be a whole number from -1 to 0"),
     ("score", {"text": "hi", "stride": 1024}, "stride is 1024"),
     ("score", {"text": "hi " * 9000, "stride": 9}, "please shorten the text"),
     ("batch", {"texts": []}, "texts has 0 texts"),
@@ -293,10 +322,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("batch", {"texts": ["hi " * 500]}, "Row 0: The text has 501 tokens"),
     ("batch", {"texts": ["hi"], "use_mask": "no"}, "use_mask is 'no', but must be true or false"),
     ("batch", {"texts": ["hi"], "padding_side": "up"}, "padding_side is 'up'"),
+    ("choices", {"context": "hi", "endings": []}, "endings has 0 texts, but must have 1 to 8"),
+    ("choices", {"context": "hi", "endings": [" a", 5]}, "must be a list of texts"),
+    ("choices", {"context": "hi", "endings": [" a" * 129]}, "Ending 1 has 129 tokens"),
+    ("choices", {"context": "hi " * 500, "endings": [" a"]}, "501 tokens, but random reads"),
+    ("path", {"text": "hi", "show": 6}, "show is 6"),
+    ("path", {"text": "hi", "position": 7}, "position is 7"),
     ("attention", {"text": "hi", "layer": 3}, "layer is 3"),
     ("attention", {"text": "hi", "head": 1.5}, "head is 1.5"),
     ("logit_lens", {"text": "hi", "position": 7}, "position is 7"),
     ("logit_lens", {"text": "hi", "show": 0}, "show is 0"),
+    ("logit_lens", {"text": "hi", "token": "zebra"}, "token is 'zebra', but must be one token"),
+    ("lens_grid", {"text": "hi", "colour": "red"}, "colour is 'red', but must be one of proba"),
     ("weight_tying", {"text": "hi", "noise": float("nan")}, "noise is nan"),
 ]
 
@@ -314,22 +351,40 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(
     assert message.endswith(".")
 
 
-@pytest.mark.parametrize("odd", [[1], {"a": 1}, None, True, "\ud83d", 10**400, -1e308, [[]]])
+ODD = [[1], {"a": 1}, None, True, "\ud83d", 10**400, -1e308, [[]]]
+BRIEF = {"text": "hi", "max_new_tokens": 1}
+
+
+def assert_sentence(message: str, name: str) -> None:
+    assert message, name
+    assert message.endswith("."), name
+    assert len(message) < 300, name
+
+
 @pytest.mark.parametrize("endpoint", ["generate", *(one.name for one in INSPECTIONS)])
-def test_no_value_of_any_parameter_leads_to_a_bare_error(
-    url: str, client: Client, endpoint: str, odd: Any
-) -> None:
-    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    names = [one["parameter_name"] for one in described[f"/{endpoint}"]["parameters"]]
-    short = {"text": "hi", "max_new_tokens": 1}
-    given = {name: short[name] for name in names if name in short}
-    for name in names:
-        *_, event, data = raw(url, endpoint, given | {name: odd}).strip().split("\n")
-        if event == "event: error":
-            message = json.loads(data.removeprefix("data: "))["error"]
-            assert message, name
-            assert message.endswith(".")
-            assert len(message) < 300
+def test_no_value_of_any_parameter_leads_to_a_bare_error(app: gr.Blocks, endpoint: str) -> None:
+    """The published functions themselves: what they raise beside gr.Error is a bare error."""
+    (published,) = (one for one in app.fns.values() if one.api_name == endpoint)
+    # These hand on what the JSON says, so that the function is asked what a request would ask it.
+    assert all(isinstance(component, Api) for component in published.inputs)
+    parameters = inspect.signature(published.fn).parameters
+    given = {name: BRIEF.get(name, one.default) for name, one in parameters.items()}
+    for name, odd in itertools.product(parameters, ODD):
+        try:
+            answer = published.fn(*(given | {name: odd}).values())
+            json.dumps(list(answer) if inspect.isgenerator(answer) else answer)
+        except gr.Error as error:
+            assert_sentence(error.message, f"{name}={odd}")
+        except Exception as error:
+            pytest.fail(f"{name}={odd!r}: {type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(("endpoint", "name"), [("tokens", "text"), ("attention", "head")])
+def test_nor_does_a_request_with_such_a_value(url: str, endpoint: str, name: str, odd: Any) -> None:
+    *_, event, data = raw(url, endpoint, {"text": "hi"} | {name: odd}).strip().split("\n")
+    if event == "event: error":
+        assert_sentence(json.loads(data.removeprefix("data: "))["error"], name)
 
 
 def test_refusals_reach_the_client_as_an_app_error(client: Client) -> None:
