@@ -85,17 +85,26 @@ class Watched:
 
 
 @pytest.fixture
-def watched(browser: Browser, url: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """A fresh visitor on the page; whatever it does must stay on this machine and be quiet."""
+def newcomer(browser: Browser, url: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """Somebody who opens the page now; whatever they do must stay on this machine and be quiet.
+
+    Once, since a page that is left complains about what it was still waiting for.
+    """
     width = getattr(request, "param", 1300)
     context = browser.new_context(viewport={"width": width, "height": 1000})
     visitor = Watched(context.new_page())
-    open_page(visitor.page, url)
     yield visitor
     visitor.assert_quiet()
     assert visitor.hosts
     visitor.photograph(request.node.name)
     context.close()
+
+
+@pytest.fixture
+def watched(newcomer: Watched, url: str) -> Watched:
+    """A fresh visitor who has opened the page."""
+    open_page(newcomer.page, url)
+    return newcomer
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ def painted(cell: Locator) -> np.ndarray:
     return np.array(values).reshape(height, width, 4)
 
 
-def test_point_sort_and_open_a_head(watched, url: str, pocket: Gpt2) -> None:
-    page = watched.page
+def test_point_sort_and_open_a_head(newcomer, url: str, pocket: Gpt2) -> None:
+    page = newcomer.page
     picture = opened(page, url)
     expect(mosaic(page)).to_have_count(pocket.n_layer * pocket.n_head)
     expect(picture.locator(".rank")).to_have_count(0)

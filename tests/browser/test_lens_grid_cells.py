@@ -29,9 +29,9 @@ def number(text: str) -> float:
     return float(text.replace("−", "-"))
 
 
-@pytest.mark.parametrize("watched", [390], indirect=True)
-def test_cells_say_their_numbers_and_lead_on(watched, url, pocket):
-    page = watched.page
+@pytest.mark.parametrize("newcomer", [390], indirect=True)
+def test_cells_say_their_numbers_and_lead_on(newcomer, url, pocket):
+    page = newcomer.page
     trace = gpt2lab.trace_text(pocket, TEXT)
     result = gpt2lab.lens_grid(trace)
     layers, columns = result.entropy_bits.shape

@@ -349,9 +349,10 @@ def test_a_hostile_link_is_used_as_far_as_it_is_sound(visit: Visit, pocket: Gpt2
 
 
 def test_a_reload_keeps_everything_and_only_in_this_browser(
-    regular: Begin, visit: Visit, url: str, pocket: Gpt2
+    visit: Visit, url: str, pocket: Gpt2
 ) -> None:
-    page = regular(PROMPT, seed=21, max_new_tokens=9)
+    # A page of its own: one that is left complains about what it was still waiting for.
+    page = visit(text=PROMPT, seed=21, max_new_tokens=9)
     generate(page)
     chips(page, 1).nth(3).click()
     write(page, " and what is not sent yet")

@@ -21,8 +21,8 @@ def looked_at(page: Page) -> str | None:
     return page.locator(".strip-above:visible [aria-current]").text_content()
 
 
-def test_a_position_chosen_anywhere_is_that_of_all_tabs(watched, url: str, pocket: Gpt2) -> None:
-    page = watched.page
+def test_a_position_chosen_anywhere_is_that_of_all_tabs(newcomer, url: str, pocket: Gpt2) -> None:
+    page = newcomer.page
     ids = encode(pocket, TEXT)
     shown = describe(pocket, ids).shown
     open_page(page, link(url, text=TEXT, tab="next_token"))
@@ -56,13 +56,13 @@ def test_a_position_chosen_anywhere_is_that_of_all_tabs(watched, url: str, pocke
     expect(number).to_have_value("2")
     expect(code).to_contain_text("tokenizer('The king <',", timeout=WAIT)
     expect(page.locator(".strip-above:visible [aria-current]")).to_have_text(shown[2])
-    assert watched.complaints == []
+    assert newcomer.complaints == []
 
 
 def test_a_picture_can_ask_for_another_tab_and_its_controls(
-    watched, url: str, pocket: Gpt2
+    newcomer, url: str, pocket: Gpt2
 ) -> None:
-    page = watched.page
+    page = newcomer.page
     count = len(encode(pocket, TEXT))
     open_page(page, link(url, text=TEXT, tab="next_token"))
     expect(page.locator(".strip-above:visible .chip")).not_to_have_count(0, timeout=WAIT)
@@ -79,7 +79,7 @@ def test_a_picture_can_ask_for_another_tab_and_its_controls(
     expect(page.locator(".refusal:visible textarea")).to_have_value(
         f"position is 99, but must be a whole number from {-count} to {count - 1}.", timeout=WAIT
     )
-    assert watched.complaints == []
+    assert newcomer.complaints == []
 
 
 COVERED_LABELS = """() => {
@@ -93,8 +93,8 @@ COVERED_LABELS = """() => {
 }"""
 
 
-def test_what_scrolls_below_the_box_does_not_shine_through(watched, url: str) -> None:
-    page = watched.page
+def test_what_scrolls_below_the_box_does_not_shine_through(newcomer, url: str) -> None:
+    page = newcomer.page
     page.set_viewport_size({"width": 390, "height": 800})
     open_page(page, link(url, text=TEXT, tab="next_token"))
     expect(page.locator(".strip-above:visible .chip")).not_to_have_count(0, timeout=WAIT)

@@ -15,9 +15,9 @@ WAIT = 30_000
 TEXT = "a <b>bold</b> $x_1$ \u202eplan\u202c 🎉 and a <b>"
 
 
-@pytest.mark.parametrize("watched", [1300, 390], indirect=True)
-def test_choose_a_key(watched, url: str, pocket: Gpt2) -> None:
-    page = watched.page
+@pytest.mark.parametrize("newcomer", [1300, 390], indirect=True)
+def test_choose_a_key(newcomer, url: str, pocket: Gpt2) -> None:
+    page = newcomer.page
     open_page(page, f"{url}/?text={quote(TEXT)}&tab=query_key")
     picture = page.locator("#picture-query-key")
     keys = picture.get_by_role("option")

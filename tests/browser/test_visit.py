@@ -88,7 +88,7 @@ def test_it_streams_and_stops_and_keeps_what_is_there(regular, pocket: Gpt2) -> 
     assert decode(pocket, ids) == stopped
 
 
-@pytest.mark.parametrize("watched", [390], indirect=True)
+@pytest.mark.parametrize("newcomer", [390], indirect=True)
 def test_every_tab_draws_its_picture_when_it_is_opened_and_hostile_text_stays_text(
     watched,
 ) -> None:
