@@ -147,7 +147,7 @@ def through_the_page(
         visit = browser.new_page()
         visit.goto(f"{url}?{urlencode(settings)}")
         status = visit.locator("#status")
-        for button in ["#generate", *["#retry"] * 7]:
+        for button in ["#generate", *["#retry"] * 12]:
             visit.wait_for_timeout(2000)  # What follows a generation shall not be measured.
             visit.locator(button).click()
             expect(status).not_to_contain_text("ended because")

@@ -13,7 +13,7 @@ from gpt2lab.generation import generate
 from gpt2lab.models import Gpt2
 from gpt2lab.step import Step
 
-SHARE_OF_UPDATES = 0.02
+SHARE_OF_UPDATES = 0.015
 """Of the time that a generation takes."""
 SECONDS_PER_UPDATE = (0.03, 0.5)
 """At least and, for short texts, at most."""
