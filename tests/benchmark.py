@@ -8,9 +8,6 @@ one of the shape of OpenAI's GPT-2 small (124 M parameters), which --quick leave
 
 import argparse
 import io
-import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,19 +16,18 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median as median_of
-from urllib.parse import urlencode
 
 import torch
 from app_process import free_port
-from playwright.sync_api import expect, sync_playwright
+from benchmark_page import maps_in_the_page, through_the_page
 from torch.utils.benchmark import Timer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
 from gpt2lab import Decoding, attention, generate, load_model, next_token, trace_ids
 from gpt2lab.attention_figure import draw_attention
+from gpt2lab.inspections.attention import INSPECTION as ATTENTION
 from gpt2lab.models import Gpt2
-from gpt2lab.ui.page import build_page
-from gpt2lab.ui.serving import launch_arguments
+from gpt2lab.ui.interactive import drawing_value
 from gpt2lab.ui.traces import Traces
 
 ROOT = Path(__file__).parent.parent
@@ -114,52 +110,19 @@ def measure(gpt2: Gpt2) -> None:
     report("  then its figure", saved)
     report("  then all stages of the next token", median(lambda: next_token(trace, -1)))
     print(f"  {'  memory of the trace':<58}{trace.bytes / 1e6:10.1f} MB")
+    sent = median(lambda: drawing_value(ATTENTION, attention(trace, 2, 0)))
+    report("  the server's part of another layer's map", sent)
+    maps = maps_in_the_page(gpt2, full)
+    if maps:
+        report("  in the page: from the click to the first map", maps.first)
+        report("  in the page: another head of the layer", maps.head)
+        report("  in the page: another layer", maps.layer)
+        print(f"  {'  memory beyond what was there':<58}{maps.megabytes:10.1f} MB")
 
     traces = Traces()
     traces.trace(gpt2, full[:-1])
     report("  then one token more", median(lambda: trace.prefix(len(full) - 1).extended(full[-1:])))
     report("  then the same text again", median(lambda: traces.trace(gpt2, full[:-1])))
-
-
-def through_the_page(
-    gpt2: Gpt2, prompt: list[int], decoding: Decoding
-) -> list[tuple[float, float]]:
-    """Seconds of a generation that a browser draws, and of the same one without, in turn.
-
-    In turn, because a machine's speed changes over minutes by more than what is measured. The
-    browser runs on this machine too, so that its work is in the figure. Empty without a browser.
-    """
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    if not chromium:
-        print("  (Chromium is not installed, so the page is not measured)")
-        return []
-    page = build_page(gpt2)
-    _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_arguments()
-    )
-    text = gpt2.tokenizer.decode(prompt)
-    settings = {"text": text, "seed": decoding.seed, **decoding.generate_arguments()}
-    settings.pop("do_sample")
-    pairs = []
-    with sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
-        visit = browser.new_page()
-        visit.goto(f"{url}?{urlencode(settings)}")
-        status = visit.locator("#status")
-        for button in ["#generate", *["#retry"] * 12]:
-            visit.wait_for_timeout(2000)  # What follows a generation shall not be measured.
-            visit.locator(button).click()
-            expect(status).not_to_contain_text("ended because")
-            expect(status).to_contain_text("ended because", timeout=600_000)
-            rate = float(re.findall(r"([\d.]+) per second", status.text_content() or "")[0])
-            visit.wait_for_timeout(2000)
-            began = time.perf_counter()
-            count = len(list(generate(gpt2, prompt, decoding)))
-            pairs.append((count / rate, time.perf_counter() - began))
-        browser.close()
-    page.close(verbose=False)
-    return pairs[1:]
 
 
 def main() -> None:
