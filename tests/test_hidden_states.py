@@ -143,3 +143,16 @@ def test_states_of_one_length_can_be_drawn():
         ones = np.ones((3, 2), dtype=np.float32)
         result = hidden_states.HiddenStates(torch.zeros(3, 2, 4), ("a", "b"), norm * ones, ones)
         hidden_states.figure(result, dark=True).savefig(io.BytesIO(), format="svg")
+
+
+def test_the_formula_has_the_numbers_of_the_states(random_gpt2):
+    trace = trace_text(random_gpt2, "The king $x$ <b>")
+    result = gpt2lab.hidden_states(trace)
+    middle = len(trace.hidden) // 2
+    one, final = trace.hidden[middle, -1], trace.hidden[-1, -1]
+    numbers = (one @ final, one.norm(), final.norm(), torch.cosine_similarity(one, final, dim=0))
+    left, right = result.formula.rsplit(" / (", 1)
+    dot = left.rsplit("= ", 1)[1]
+    norms, cosine = right.split(") = ")
+    shown = [float(number) for number in (dot, *norms.split(" · "), cosine)]
+    assert shown == pytest.approx([float(number) for number in numbers], rel=1e-3, abs=1e-3)

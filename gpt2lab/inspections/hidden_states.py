@@ -44,9 +44,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gpt2lab.examples import prompts
-from gpt2lab.figures import COLORMAP, ink_on, new_figure, style, theme, token_ticks
+from gpt2lab.figures import COLORMAP, ink_on, label, new_figure, style, theme, token_ticks
 from gpt2lab.inspection import Inspection, Table
 from gpt2lab.snippets import preamble
+from gpt2lab.softmax_formula import subscript
 from gpt2lab.tokens import describe
 from gpt2lab.trace import Trace
 
@@ -86,6 +87,18 @@ class HiddenStates:
         layers, length, width = self.hidden.shape
         return layers, 1, length, width
 
+    @property
+    def formula(self) -> str:
+        """The cosine of the text's last token in the middle of the model, with its numbers."""
+        last, middle = len(self.norms) - 1, len(self.norms) // 2
+        norm, final = (float(self.norms[layer, -1]) for layer in (middle, last))
+        cosine = float(self.cosine_to_final[middle, -1])
+        one, other = f"h{subscript(middle)}", f"h{subscript(last)}"
+        return (
+            f"{label(self.shown[-1])}:  {one} · {other} / (‖{one}‖ ‖{other}‖) = "
+            f"{cosine * norm * final:.4g} / ({norm:.4g} · {final:.4g}) = {cosine:.3f}"
+        )
+
 
 @torch.no_grad()
 def hidden_states(trace: Trace) -> HiddenStates:
@@ -117,7 +130,8 @@ def figure(result: HiddenStates, dark: bool = False) -> Figure:
     above.set_title("norm of each state (logarithmic colours)")
     lowest = min(0.0, float(result.cosine_to_final.min()))
     _draw_map(drawing, below, result.cosine_to_final, Normalize(lowest, 1), "z.2f", dark)
-    below.set_title("cosine to the last state of the same token")
+    title = f"cosine to the last state of the same token\n{result.formula}"
+    below.set_title(title, parse_math=False)
     token_ticks(below, "x", result.shown, ALL_LABELS if length <= ALL_LABELS else SPREAD_LABELS)
     below.set_xlabel("token, in the text's order")
     for axes in (above, below):

@@ -92,7 +92,7 @@ def build_generate_tab(
         template = gr.Textbox(
             chat.TEMPLATE,
             label="Chat template",
-            info="what the model reads of a line of yours; the answer stops at your next line",
+            info="what the model reads of a line of yours; how your next line begins joins stop",
             lines=2,
             scale=2,
             visible=False,
