@@ -89,11 +89,25 @@ const paintOver = () => {
   }
   if (!cursor || cursor.key === null || cursor.query === null) return;
   const [x, y] = [left + (cursor.key - first) * cell, (cursor.query - first) * cell];
-  pen.globalAlpha = cell > 3 ? 0.3 : 0.8;
-  pen.fillStyle = isDark() ? "white" : "black";
   const thick = Math.max(1, cell);
-  pen.fillRect(0, y, left + (cursor.query - first + 1) * cell, thick);
-  pen.fillRect(x, (cursor.key - first) * cell, thick, size + left);
+  const wide = (cursor.query - first + 1) * cell;
+  const top = (cursor.key - first) * cell;
+  // The labels are shaded, the cells only framed: their colours are what one wants to compare.
+  pen.globalAlpha = 0.3;
+  pen.fillStyle = isDark() ? "white" : "black";
+  pen.fillRect(0, y, left, thick);
+  pen.fillRect(x, size, thick, left);
+  pen.globalAlpha = 0.8;
+  if (cell > 3) {
+    pen.lineWidth = 1;
+    pen.strokeStyle = "white";
+    pen.strokeRect(left, y, wide, thick);
+    pen.strokeRect(x, top, thick, size - top);
+    pen.lineWidth = 2;
+  } else {
+    pen.fillRect(left, y, wide, thick);
+    pen.fillRect(x, top, thick, size - top);
+  }
   pen.globalAlpha = 1;
   pen.strokeStyle = isDark() ? "white" : "black";
   pen.strokeRect(x, y, thick, thick);
