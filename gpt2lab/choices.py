@@ -37,13 +37,14 @@ class Ending:
     ids: (tokens,), its own token ids.
     logprobs: (tokens,) float64, log-probability of each behind all that stands before it, in nats.
     joined_alike: whether the tokenizer cuts context and ending, written as one text, into the same
-        tokens as each for itself.
+        tokens as each for itself; None if no text is cut into the context's tokens, which may end
+        in the middle of a character.
     """
 
     text: str
     ids: tuple[int, ...]
     logprobs: np.ndarray
-    joined_alike: bool
+    joined_alike: bool | None
 
     @property
     def logprob(self) -> float:
@@ -71,13 +72,16 @@ def scored(trace: Trace, endings: str | Sequence[str]) -> tuple[Ending, ...]:
                 "shorten one of them."
             )
     written = gpt2.tokenizer.decode(context, clean_up_tokenization_spaces=False)
+    written_alike = gpt2.tokenizer.encode(written, verbose=False) == context
     cache = trace.key_values() if max(map(len, every)) > 1 else None
     return tuple(
         Ending(
             text=text,
             ids=tuple(ids),
             logprobs=_logprobs(trace, ids, cache),
-            joined_alike=gpt2.tokenizer.encode(written + text, verbose=False) == context + ids,
+            joined_alike=gpt2.tokenizer.encode(written + text, verbose=False) == context + ids
+            if written_alike
+            else None,
         )
         for text, ids in zip(texts, every, strict=True)
     )

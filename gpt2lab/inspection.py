@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from gpt2lab.examples import Example
 from gpt2lab.models import Gpt2
 
-Kind = Literal["layer", "head", "position", "number", "choice", "switch", "text"]
+Kind = Literal["layer", "head", "position", "key", "number", "choice", "switch", "text"]
 Group = Literal["Text", "Prediction", "Heads", "Layers", "Causes", "Weights"]
 """What an inspection is about: the tab in which its own tab stands."""
 
@@ -28,7 +28,8 @@ Group = Literal["Text", "Prediction", "Heads", "Layers", "Causes", "Weights"]
 class Control:
     """One thing that the reader can set.
 
-    The bounds of "layer" and "head" come from the model and those of "position" from the text;
+    The bounds of "layer" and "head" come from the model and those of "position" from the text; all
+    tabs share one "position", while a "key" is another one, which belongs to its tab alone;
     "number" has `low` and `high` (both whole: a whole number), "choice" has `choices`, "switch"
     is on or off; "text" is whatever a person types, in a box of so many `lines`, so the inspection
     has to check it. What the endpoint accepts is `accepts`, if that is more than the page offers.
@@ -50,6 +51,7 @@ class Control:
             "layer": gpt2.n_layer - 1,
             "head": gpt2.n_head - 1,
             "position": gpt2.n_positions - 1,
+            "key": gpt2.n_positions - 1,
         }
         return of_model.get(self.kind, self.high)
 

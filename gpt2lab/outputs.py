@@ -179,7 +179,10 @@ def shapes(
     config = copy.deepcopy(gpt2.model.config)
     config.n_layer, more = 1, config.n_layer - 1
     with torch.device("meta"):
-        model = GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
+        # While a model of another dtype is built, that is torch's default for the whole process.
+        model = GPT2LMHeadModel._from_config(
+            config, attn_implementation="eager", dtype=torch.float32
+        ).eval()
     cache = DynamicCache(config=config)
     hidden_states, attentions = [], []
     for read in [prompt_length, *[1] * (steps - 1)]:

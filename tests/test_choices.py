@@ -78,6 +78,12 @@ def test_endings_that_would_be_cut_differently_when_joined_are_marked(random_gpt
     assert marks == [False, True, True]
 
 
+def test_nothing_is_said_of_joining_behind_half_a_character(random_gpt2):
+    ids = encode(random_gpt2, "Look 👋")
+    result = gpt2lab.choices(trace_ids(random_gpt2, ids[:-1]), [" is", "!"])
+    assert [one.joined_alike for one in result.endings] == [None, None]
+
+
 def test_lines_are_endings_and_empty_lines_are_none(random_gpt2):
     trace = trace_text(random_gpt2, CONTEXT)
     lines = gpt2lab.choices(trace, "\n the\n\n  \n")

@@ -206,7 +206,7 @@ def test_the_answer_the_table_and_the_drawing_show_the_record(random_gpt2):
         shares = result.probabilities[layer, column]
         assert [one["probability"] for one in cell["top"]] == shares.tolist()
         again = np.exp(np.array(drawn["logits"][layer][column]) - drawn["totals"][layer][column])
-        np.testing.assert_allclose(again, shares, rtol=2e-4)  # four decimals of a logit
+        np.testing.assert_allclose(again, shares, rtol=1e-6)
         followed = cell["followed"]
         assert (followed["id"], followed["token"]) == (262, "Ġthe")
         assert row[3:6] == (drawn["shown"][str(ids[0])], ids[0], shares[0])

@@ -114,6 +114,15 @@ def test_the_first_step_has_a_state_for_each_token_and_later_steps_have_one(rand
     assert attentions == ((3, (1, 4, 7, 7)), (3, (1, 4, 1, 8)), (3, (1, 4, 1, 9)))
 
 
+def test_shapes_are_worked_out_without_a_word_to_others(random_gpt2, monkeypatch):
+    """torch's default dtype is one for all threads: somebody else may be computing."""
+    set_to = []
+    monkeypatch.setattr(torch, "set_default_dtype", set_to.append)
+    monkeypatch.setattr(random_gpt2.model.config, "dtype", torch.bfloat16)
+    shapes(random_gpt2, Decoding(), 3, 2)
+    assert set(set_to) <= {torch.float32}
+
+
 def test_the_listed_tokens_are_the_chosen_the_best_and_a_removed_one(random_gpt2):
     result = gpt2lab.logits_or_scores(trace_text(random_gpt2, TEXT), 4, Decoding(top_k=20))
     outputs = generated(random_gpt2.model, encode(random_gpt2, TEXT), Decoding(top_k=20), 4)

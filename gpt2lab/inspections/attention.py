@@ -143,7 +143,8 @@ def _weights(trace: Trace, layer: int, head: int, average: str) -> Tensor:
         return trace.attention(layer, head).float().cpu()
     layers = [layer] if average == LAYER else range(trace.gpt2.n_layer)
     # All maps of a long text would be larger than the model, so one is there at a time.
-    total = torch.zeros(len(trace), len(trace), device=trace.hidden.device)
+    shape = (len(trace), len(trace))
+    total = torch.zeros(shape, dtype=torch.float32, device=trace.hidden.device)
     for one in layers:
         heads = trace.heads(one)
         for each in range(trace.gpt2.n_head):

@@ -190,7 +190,7 @@ def _draw_bar(axes: Axes, result: Choices, number: int, top: float, dark: bool) 
     facts = [f"log p {_minus(ending.logprob)}", f"mean {_minus(ending.mean_logprob)}"]
     if len(ending.ids) > MOST_CHIPS:
         facts.append(f"the first {MOST_CHIPS} of {len(ending.ids):,} tokens")
-    if not ending.joined_alike:
+    if ending.joined_alike is False:
         facts.append("other tokens if joined")
     write(axes, RIGHT, middle, " · ".join(facts), 8, dark, 0.8, "right")
 
@@ -210,7 +210,7 @@ def table(result: Choices) -> Table:
             ending.logprob,
             ending.mean_logprob,
             " ".join(f"{value:.4f}" for value in ending.logprobs),
-            ending.joined_alike,
+            "" if ending.joined_alike is None else ending.joined_alike,
         )
         for number, (ending, pieces) in enumerate(
             zip(result.endings, result.pieces, strict=True), start=1

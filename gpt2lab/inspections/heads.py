@@ -133,7 +133,7 @@ def interactive(result: Heads) -> dict[str, Any]:
     seen = np.tri(result.thumbnails.shape[-1], dtype=bool)
     pixels = result.thumbnails[..., seen]
     coded = np.rint(255 * np.sqrt(pixels.clip(0, 1))).astype(np.uint8)
-    numbers = {name: getattr(result, name).round(4).tolist() for name in NUMBERS}
+    numbers = {name: getattr(result, name).tolist() for name in NUMBERS}
     return {
         "length": result.length,
         "block": result.block,

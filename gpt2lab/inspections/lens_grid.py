@@ -255,8 +255,8 @@ def interactive(result: LensGrid) -> dict[str, Any]:
 
 
 def _short(values: np.ndarray) -> Any:
-    """Nested lists of numbers with as many digits as are shown."""
-    return np.round(values.astype(float), 4).tolist()
+    """Nested lists of numbers, with two digits more than float32 has."""
+    return np.vectorize(lambda one: float(f"{one:.9g}"), otypes=[float])(values).tolist()
 
 
 def snippet(trace: Trace, position: int = -1, token: str = "", colour: str = "probability") -> str:

@@ -44,7 +44,6 @@ from gpt2lab.trace import Trace, attention_weights, causal_mask
 
 LARGEST_WEIGHT = -1
 """Instead of a key: the one with the largest weight, the first among equals."""
-LAST_KEY = 1023
 FARTHEST_POWER = 700.0
 """Powers of e beyond it do not fit into a float."""
 
@@ -278,11 +277,10 @@ INSPECTION = Inspection(
         Control("position", "position", "of the query; -1 is the end of the text", -1),
         Control(
             "key",
-            "number",
+            "key",
             "position of the key; -1: the one with the largest weight",
             LARGEST_WEIGHT,
             low=LARGEST_WEIGHT,
-            high=LAST_KEY,
         ),
     ),
     examples=heads,

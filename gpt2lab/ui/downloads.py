@@ -1,7 +1,7 @@
 """Take a picture or a table along: PNG and SVG for papers and slides, CSV with every digit.
 
 The file is made when it is asked for, from the record that the tab has drawn, and handed to the
-browser as one string; nothing is written to the server's disk.
+browser as one string, without a way over the server's disk.
 
 An inspection that has `arrays` offers them too: always as one .npz archive, in which each array has
 its name, so that `np.load(file)["hidden_states"]` is it. Those of a long text have many megabytes,

@@ -18,6 +18,7 @@ from pathlib import Path
 KEPT_SECONDS = 600.0
 MOST_BYTES = 2 * 2**30
 """Of all files together; but the newest stays, however large it is."""
+MOST_FILES = 64
 PREFIX = "download-"
 
 
@@ -28,6 +29,7 @@ class Files:
         self._seconds = seconds
         self._most_bytes = most_bytes
         self._sizes: dict[Path, int] = {}
+        self._timers: dict[Path, threading.Timer] = {}
         self._lock = threading.Lock()
         atexit.register(self.clear)
 
@@ -51,21 +53,25 @@ class Files:
 
     def _keep(self, folder: Path, size: int) -> None:
         """Remember a folder until its time is over, and make room for it."""
+        timer = threading.Timer(self._seconds, self._remove, [folder])
+        timer.daemon = True
         with self._lock:
             room = self._most_bytes - size
             oldest_last = list(reversed(self._sizes.items()))
             self._sizes[folder] = size
-        for other, other_size in oldest_last:
+            self._timers[folder] = timer
+            timer.start()
+        for others, (other, other_size) in enumerate(oldest_last, start=1):
             room -= other_size
-            if room < 0:
+            if room < 0 or others >= MOST_FILES:
                 self._remove(other)
-        timer = threading.Timer(self._seconds, self._remove, [folder])
-        timer.daemon = True
-        timer.start()
 
     def _remove(self, folder: Path) -> None:
         with self._lock:
             self._sizes.pop(folder, None)
+            timer = self._timers.pop(folder, None)
+        if timer:
+            timer.cancel()
         shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_left_behind(self, root: Path) -> None:

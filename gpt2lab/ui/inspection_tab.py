@@ -106,7 +106,7 @@ def build_inspection_tab(
         *values: Any,
     ) -> tuple[Any, ...]:
         inputs = (dark, name, session, text, mode, template, values)
-        above: Any = gr.skip()
+        above = ""
         try:
             gpt2 = model_named(name)
             looked_at = subject(gpt2, session, Writer(text, mode, template))

@@ -17,6 +17,7 @@ from matplotlib import colormaps
 
 from gpt2lab.figures import COLORMAP
 from gpt2lab.inspection import Inspection
+from gpt2lab.ui.attention_maps import permission
 from gpt2lab.ui.packing import packed
 
 ASSETS = Path(__file__).parent / "assets"
@@ -47,7 +48,11 @@ def build_interactive(
 def drawing_value(inspection: Inspection, result: Any) -> str:
     """What the script draws of a record."""
     assert inspection.interactive
-    return packed(inspection.interactive(result))
+    data = dict(inspection.interactive(result))
+    if "ids" in data:
+        # It may be asked for more of this text, see `attention_maps`.
+        data["permission"] = permission(data["model"], data["ids"])
+    return packed(data)
 
 
 def script(name: str) -> str:

@@ -87,7 +87,7 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
                     one, position, strip, looked_at, sidebar, default, named, traces
                 ),
             )
-        positions = connect_positions(position, groups)
+        positions = connect_positions(position, groups, header.model)
         # Below all tabs, because a link says which of them is in view.
         carrying = build_carrying()
         connect_carrying(
@@ -202,11 +202,13 @@ def _redraw_what_is_seen(
             None, None, None, js=REDRAW_AND_LOOK, **QUIET
         )
 
-    bounded = [pair for one in tabs for pair in one.controls if pair[0].kind in {"layer", "head"}]
+    bounded = [
+        pair for one in tabs for pair in one.controls if pair[0].kind in {"layer", "head", "key"}
+    ]
 
     def fit(name: str) -> list[Any]:
         gpt2 = header.named(name)
-        return [gr.update(**bounds(control, gpt2), value=0) for control, _ in bounded]
+        return [gr.update(**bounds(control, gpt2), value=control.default) for control, _ in bounded]
 
     header.model.change(
         fit, header.model, [component for _, component in bounded], queue=False, **QUIET

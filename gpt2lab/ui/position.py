@@ -31,7 +31,7 @@ class Positions:
         return [self.shared, *self.controls]
 
 
-def connect_positions(shared: gr.Number, groups: Groups) -> Positions:
+def connect_positions(shared: gr.Number, groups: Groups, model: gr.Dropdown) -> Positions:
     """Let the tabs share one position, and let pictures and strips ask for values of controls."""
     controls = [(one.inspection.name, *pair) for one in groups.inspected for pair in one.controls]
     positions = [component for _, control, component in controls if control.kind == "position"]
@@ -47,7 +47,7 @@ def connect_positions(shared: gr.Number, groups: Groups) -> Positions:
     keys += [[of, control.name, control.kind] for of, control, _ in controls]
     values = [tab, shared, *(component for _, _, component in controls)]
     take = f"(...values) => window.gpt2lab.chosen({json.dumps(keys)}, values)"
-    chosen.click(None, values, values, js=take, **QUIET).then(
+    chosen.click(None, [*values, model], values, js=take, **QUIET).then(
         groups.opened, tab, groups.components, queue=False, **QUIET
     ).then(None, None, None, js=PRESS_REDRAW, **QUIET)
     return Positions(shared, tuple(positions))

@@ -74,6 +74,10 @@ def test_a_picture_can_ask_for_another_tab_and_its_controls(
     code = page.locator(".cm-content:visible")
     expect(code).to_contain_text("attentions[2][0, 5]", timeout=WAIT)
     expect(page.locator(".strip-above:visible .where")).to_contain_text("position 1 of")
+    # What a picture of another model asks for, which may still be on screen, is left alone.
+    page.evaluate("window.gpt2lab.choose({tab: 'attention', head: 3, model: 'another'})")
+    page.evaluate("window.gpt2lab.choose({tab: 'attention', layer: 1, model: 'pocket'})")
+    expect(code).to_contain_text("attentions[1][0, 5]", timeout=WAIT)
     # What a tab does not have is left alone; what cannot be is refused as if it had been typed.
     page.evaluate("window.gpt2lab.choose({tab: 'next_token', nothing: 1, position: 99})")
     expect(page.locator(".refusal:visible textarea")).to_have_value(

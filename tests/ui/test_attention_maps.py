@@ -1,6 +1,7 @@
 """The other heads of a layer, for the browser: equal to the tab's; hostile requests are refused."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 import gpt2lab
 from gpt2lab.inspections import attention
 from gpt2lab.trace import Trace, trace_ids, trace_text
-from gpt2lab.ui.attention_maps import LAYERS, head_weights_of
+from gpt2lab.ui.attention_maps import LAYERS, NAMES, head_weights_of, permission
+from gpt2lab.ui.interactive import drawing_value
 from gpt2lab.ui.traces import Traces
 
 
@@ -25,9 +27,10 @@ def traces(trace) -> Traces:
 
 
 def asked(trace: Trace, **other) -> dict:
-    return {
-        "model": trace.gpt2.name, "ids": trace.ids.tolist(), "layer": 1, "head": 2, **other
-    }  # fmt: skip
+    """A request by somebody who has been shown what is asked for."""
+    ids = trace.ids.tolist()
+    request = {"model": trace.gpt2.name, "ids": ids, "layer": 1, "head": 2, **other}
+    return {"permission": permission(request["model"], request["ids"] or []), **request}
 
 
 def test_a_browser_gets_the_same_heads(trace, traces):
@@ -75,7 +78,7 @@ def test_a_burst_of_heads_works_a_layer_out_once(trace, traces, monkeypatch):
         ({"ids": "464"}, "ids is '464', but must be a list."),
         ({"model": "gpt2-xl"}, "This text is not kept"),
         ({"model": None}, "model is None, but must be a str."),
-        ({"more": 1}, "A head is asked for by model, ids, layer, head, not by "),
+        ({"more": 1}, "A head is asked for by model, ids, layer, head, permission, not by "),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -86,6 +89,27 @@ def test_what_a_browser_must_not_ask_is_refused(trace, traces, wrong, sentence):
     assert len(answer["refusal"]) < 200
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "unknown"])
+def test_nobody_finds_out_what_others_have_written(trace, traces, kept):
+    """A guess gets the same answer whether somebody looks at such a text or not."""
+    ids = trace.ids.tolist()
+    guess = asked(trace, ids=ids[:4] if kept else [1, 2, 3, 4])
+    for forged in (
+        "",
+        "0" * 64,
+        permission(trace.gpt2.name, ids),
+        permission("pocket", guess["ids"]),
+    ):
+        answer = head_weights_of(traces)({**guess, "permission": forged})
+        assert answer == {"refusal": "This text has not been drawn for you; please draw it."}
+
+
+def test_the_drawing_brings_the_permission(trace, traces):
+    value = drawing_value(attention.INSPECTION, gpt2lab.attention(trace, 1, 2))
+    given = {name: json.loads(value)[name] for name in NAMES}
+    assert "weights" in head_weights_of(traces)(given)
+
+
 @pytest.mark.parametrize("wrong", [None, [], ["a", 1], "x", 3])
 def test_what_is_no_question_is_refused(traces, wrong):
     assert head_weights_of(traces)(wrong)["refusal"].startswith("A head is asked for by model")
@@ -93,5 +117,6 @@ def test_what_is_no_question_is_refused(traces, wrong):
 
 def test_no_pass_is_run_for_a_browser(random_gpt2, monkeypatch):
     monkeypatch.setattr(random_gpt2.model.transformer, "forward", lambda *_, **__: 1 / 0)
-    answer = head_weights_of(Traces())({"model": "random", "ids": [464], "layer": 0, "head": 0})
+    request = {"model": "random", "ids": [464], "layer": 0, "head": 0}
+    answer = head_weights_of(Traces())({**request, "permission": permission("random", [464])})
     assert answer == {"refusal": "This text is not kept any more; please draw it again."}

@@ -1,12 +1,13 @@
 """Files for download go as they came: nobody has to tidy up behind them."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from gpt2lab.ui.files import Files
+from gpt2lab.ui.files import MOST_FILES, Files
 
 
 def filled(size: int):
@@ -29,6 +30,19 @@ def test_the_oldest_files_make_room_and_the_newest_stays(tmp_path: Path) -> None
     assert [path.exists() for path in paths] == [False, True, True, True]
     large = Path(files.write(tmp_path, "a", filled(100)))
     assert [path.exists() for path in (*paths, large)] == [False] * 4 + [True]
+    files.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_small_files_take_neither_room_nor_threads(tmp_path: Path) -> None:
+    files, before = Files(), threading.active_count()
+    for _ in range(3 * MOST_FILES):
+        files.write(tmp_path, "a", filled(1))
+    assert len(list(tmp_path.iterdir())) == MOST_FILES
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before + MOST_FILES and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before + MOST_FILES
     files.clear()
     assert list(tmp_path.iterdir()) == []
 

@@ -89,7 +89,7 @@ const ask = (values, delay) => {
   until = Date.now() + PATIENCE;
   clearTimeout(sending);
   sending = setTimeout(() => {
-    if (stage.checkVisibility()) return choose({ ...wanted });
+    if (stage.checkVisibility()) return choose({ ...wanted, model: data.model });
     wanted = {}; // Nobody looks any more: so it stays as the server has it.
     head = data.head;
   }, delay);
@@ -112,10 +112,11 @@ const fetchOthers = async () => {
   const key = layerKey;
   if (fetching === key || data.average !== "one head") return;
   fetching = key;
-  const { model, ids, layer, heads } = data;
+  const { model, ids, layer, heads, permission } = data;
   for (let one = 0; one < heads && layerKey === key; one++) {
     if (maps.has(one)) continue;
-    const answer = await server.head_weights({ model, ids, layer, head: one }).catch(() => null);
+    const asked = { model, ids, layer, head: one, permission };
+    const answer = await server.head_weights(asked).catch(() => null);
     if (layerKey !== key) break;
     problem.textContent = answer?.refusal || "";
     if (!answer?.weights) break;
@@ -144,6 +145,7 @@ const draw = (next) => {
     hideTip();
   }
   data = next;
+  problem.textContent = "";
   if (!maps.has(data.head)) maps.set(data.head, withLeft(unpacked(data.weights), ids.length));
   for (const name of ["head", "position"])
     if (wanted[name] === data[name] || Date.now() > until) delete wanted[name];

@@ -47,13 +47,17 @@
     press("chosen");
   };
   // What the controls shall hold; `keys` says of each value its tab, its control and what kind it is.
-  const chosen = (keys, values) =>
-    values.map((value, index) => {
-      const [of, control, kind] = keys[index];
+  // Behind the values stands the model; what a picture of another one asks for is left alone.
+  const chosen = (keys, values) => {
+    const model = values[keys.length];
+    if (wanted.model && wanted.model !== model) wanted = {};
+    return keys.map(([of, control, kind], index) => {
+      const value = values[index];
       if (kind === "tab") return wanted.tab === tab() ? "" : wanted.tab || "";
       if (kind === "position") return wanted.position ?? value;
       return of === wanted.tab ? (wanted[control] ?? value) : value;
     });
+  };
   window.gpt2lab = { redraw, lookAhead, tab, store, copy, choose, chosen };
 
   // When typing pauses, look ahead: what would the model read, and write next?

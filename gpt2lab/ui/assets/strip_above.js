@@ -28,8 +28,13 @@ const mark = (position) => {
   if (top < box.top || bottom > box.bottom) tokens.scrollTop += top - box.top - box.height / 3;
 };
 const draw = () => {
-  if (!props.value || props.value === value) return;
+  if (props.value === value) return;
   value = props.value;
+  if (!value) {
+    where.replaceChildren();
+    tokens.replaceChildren();
+    return;
+  }
   const [head, ...lines] = value.trimEnd().split("\n");
   const { position } = JSON.parse(head);
   strip = newStrip("Tokens of the text; choose one to look at its position in all tabs");
