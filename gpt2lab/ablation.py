@@ -227,6 +227,7 @@ class Ablation:
     logits_before, logits: (vocab_size,), float32, of the whole model, and with the parts off.
     kl_bits: divergence of the distribution after from the one before.
     tokens: vocabulary strings of the ids that are listed.
+    how: the settings that the continuations are written with, in a few words.
     written_before, written: the continuations, token by token; empty if nothing is off.
     changes: (n_layer, n_head + 1), float64, in nats: by how much the token's log-probability
         changes when one part alone is off, in the last column the MLP; None without the sweep.
@@ -241,6 +242,7 @@ class Ablation:
     logits: np.ndarray
     kl_bits: float
     tokens: dict[int, str]
+    how: str
     written_before: tuple[Written, ...]
     written: tuple[Written, ...]
     changes: np.ndarray | None

@@ -139,7 +139,7 @@ def _draw_continuations(axes: Axes, result: Ablation, lines: int, dark: bool) ->
     axes.set_ylim(lines, -0.35)
     different = result.first_difference
     where = "never differ" if different is None else f"first differ at step {different}"
-    title = f"what follows; below each token its probability; the two {where}"
+    title = f"what follows, {result.how}; below each token its probability; the two {where}"
     axes.text(-1.15, -0.3, title, color=colours.ink, fontsize=9, va="top", in_layout=False)
     both = (("whole model", result.written_before), ("with these off", result.written))
     for line in range(lines):

@@ -101,6 +101,7 @@ def ablate(
         logits=logits,
         kl_bits=max(0.0, float((np.exp(before) * (before - after)).sum() / np.log(2))),
         tokens=dict(zip(listed, describe(gpt2, listed).tokens, strict=True)),
+        how=_how(settings),
         written_before=_continue(text, settings) if parts else (),
         written=_continue(changed, settings) if parts else (),
         changes=one_by_one(text, chosen).numpy() - before[chosen] if sweeps else None,
@@ -121,6 +122,17 @@ def _sweeps(gpt2: Gpt2, sweep: str, length: int) -> bool:
             f"which would take minutes; please {advice}."
         )
     return sweep == ON or (sweep == IF_QUICK and needed <= unasked(gpt2))
+
+
+def _how(settings: Decoding | None) -> str:
+    """How a continuation is chosen, in a few words."""
+    if settings is None:
+        return "nothing is written"
+    return {
+        "greedy": "the most probable tokens",
+        "sample": f"drawn with seed {settings.seed}",
+        "beam": f"the best of {settings.num_beams} beams",
+    }[settings.strategy]
 
 
 def _settings(decoding: Decoding, steps: int) -> Decoding | None:

@@ -40,22 +40,26 @@ def connect_examples(
     header: Header,
     session: gr.State,
     outputs: Sequence[gr.components.Component],
+    positions: Sequence[gr.components.Component],
     redraw: str,
 ) -> None:
-    """Let the choice fill the box and the controls, and follow the model.
+    """Let the choice fill the box, set controls and positions anew, and follow the model.
 
-    `outputs` are session, transcript, branches and box.
+    `outputs` are session, transcript, branches and box, `positions` what all tabs share.
     """
     from gpt2lab.ui.generate_tab import QUIET, drawn
+
+    own = [pair for pair in controls if pair[0].kind != "position"]
 
     def choose(shows: str, session: Session, name: str) -> list[Any]:
         gpt2 = header.named(name)
         found = [one for one in examples(gpt2) if one.shows == shows]
         if not found:
-            return [gr.skip()] * (4 + len(controls))
+            return [gr.skip()] * (4 + len(own) + len(positions))
         there = Session(session.transcript.at(None))
-        values = [found[0].controls.get(control.name, gr.skip()) for control, _ in controls]
-        return [there, *drawn(gpt2, there), found[0].text, *values]
+        values = [found[0].controls.get(control.name, control.default) for control, _ in own]
+        ends = [found[0].controls.get("position", -1)] * len(positions)
+        return [there, *drawn(gpt2, there), found[0].text, *values, *ends]
 
     def follow(name: str) -> Any:
         names = [one.shows for one in examples(header.named(name))]
@@ -64,7 +68,7 @@ def connect_examples(
     choice.input(
         choose,
         [choice, session, header.model],
-        [*outputs, *(component for _, component in controls)],
+        [*outputs, *(component for _, component in own), *positions],
         **QUIET,
     ).then(None, None, None, js=redraw, **QUIET)
     header.model.change(follow, header.model, choice, queue=False, **QUIET)

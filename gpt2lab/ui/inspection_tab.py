@@ -36,6 +36,10 @@ PRESS_REDRAW = "() => window.gpt2lab.redraw()"
 WITH_DARK = "(...values) => [document.body.classList.contains('dark'), ...values.slice(1)]"
 
 
+FINE_STEPS = 5000
+"""A slider of more steps would have several on each pixel."""
+
+
 @dataclass(frozen=True)
 class InspectionTab:
     """What the page connects to: the controls, and the choice of examples if there is one."""
@@ -119,10 +123,9 @@ def build_inspection_tab(
                 arguments["prompt_length"] = looked_at.prompt_length
             trace = traces.trace(gpt2, looked_at.ids)
             result = inspection.compute(trace, **arguments)
-            empty = not text and session.transcript.active is None
             return (
                 above,
-                "" if inspection.of_model else _note(gpt2, session, looked_at, empty),
+                "" if inspection.of_model else _note(gpt2, session, looked_at, text),
                 gr.update(visible=False),
                 drawing_value(inspection, result)
                 if inspection.interactive
@@ -155,7 +158,7 @@ def build_inspection_tab(
     return InspectionTab(inspection, pairs, choice)
 
 
-def _note(gpt2: Gpt2, session: Session, looked_at: Subject, empty: bool) -> str:
+def _note(gpt2: Gpt2, session: Session, looked_at: Subject, typed: str) -> str:
     """A line about the text: which part of it, what an empty one means, how exact numbers are."""
     note = f"{len(looked_at.ids):,} of at most {gpt2.n_positions:,} tokens"
     if looked_at.dropped:
@@ -164,10 +167,10 @@ def _note(gpt2: Gpt2, session: Session, looked_at: Subject, empty: bool) -> str:
         passage = session.transcript.passages[session.focus.passage]
         token = describe(gpt2, [passage.ids[session.focus.offset]]).shown[0]
         whose = "your text" if passage.writing is None else f"what {passage.writing.model} wrote"
-        first = session.focus.offset == 0 and passage.parent is None
-        behind = "the first of the text" if first else f"behind position {looked_at.position}"
-        note += f". Picked: token {session.focus.offset + 1} of {whose}, {plain(token)}, {behind}"
-    if empty:
+        note += f". Picked: token {session.focus.offset + 1} of {whose}, {plain(token)}"
+        if typed:
+            note += "; what is in the box is not part of this text before it is sent"
+    if not typed and session.transcript.active is None:
         note = (
             "The prompt is empty, so GPT-2 starts from its beginning-of-text token, "
             "`<|endoftext|>`: this is what you see"
@@ -206,6 +209,10 @@ def _component(control: Control, gpt2: Gpt2) -> gr.components.FormComponent:
         return gr.Textbox(control.default, lines=control.lines, max_lines=12, **common)
     if control.kind == "position":
         return gr.Number(control.default, precision=0, **common)
+    if control.type is int and control.high - control.low > FINE_STEPS:
+        return gr.Number(
+            control.default, precision=0, minimum=control.low, maximum=control.high, **common
+        )
     step = 1 if control.type is int else 0.01
     return gr.Slider(
         control.low, value=control.default, step=step, **bounds(control, gpt2), **common

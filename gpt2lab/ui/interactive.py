@@ -49,7 +49,7 @@ def drawing_value(inspection: Inspection, result: Any) -> str:
     """What the script draws of a record."""
     assert inspection.interactive
     data = dict(inspection.interactive(result))
-    if "ids" in data:
+    if {"model", "ids"} <= data.keys():
         # It may be asked for more of this text, see `attention_maps`.
         data["permission"] = permission(data["model"], data["ids"])
     return packed(data)

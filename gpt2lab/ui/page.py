@@ -109,7 +109,7 @@ def build_page(default: Gpt2, download: Download | None = None) -> gr.Blocks:
         changed = (*generated.changed, *opening)
         _look_ahead(live, (peek, seen), header, sidebar, generated, traces)
         _redraw_what_is_seen(header, sidebar, generated, groups.inspected, positions, changed)
-        _connect_examples(examples, header, generated, groups.inspected)
+        _connect_examples(examples, header, generated, groups.inspected, positions)
         add_endpoints(default, traces)
     return page.queue(api_open=False, max_size=MAX_QUEUED)
 
@@ -155,6 +155,7 @@ def _connect_examples(
     header: Header,
     generated: GenerateTab,
     tabs: Sequence[InspectionTab],
+    positions: Positions,
 ) -> None:
     """Let every choice of examples fill the box, and the controls of its tab."""
     outputs = [generated.session, *generated.shown, generated.writing[0]]
@@ -164,8 +165,9 @@ def _connect_examples(
     ]:
         if choice is not None and examples is not None:
             connect_examples(
-                choice, examples, controls, header, generated.session, outputs, REDRAW_AND_LOOK
-            )
+                choice, examples, controls, header, generated.session, outputs,
+                positions.components, REDRAW_AND_LOOK,
+            )  # fmt: skip
 
 
 def _redraw_what_is_seen(
@@ -197,8 +199,10 @@ def _redraw_what_is_seen(
         return [position] * len(set_positions)
 
     aimed_at = [generated.session, header.model, *generated.writing]
-    for one in changed:
-        one.then(aim, aimed_at, set_positions, queue=False, **QUIET).then(
+    # The browser presses it when typing pauses: what is typed is looked at from its end.
+    typed = gr.Button(visible="hidden", elem_id="typed")
+    for then in (typed.click, *(one.then for one in changed)):
+        then(aim, aimed_at, set_positions, queue=False, **QUIET).then(
             None, None, None, js=REDRAW_AND_LOOK, **QUIET
         )
 

@@ -208,7 +208,8 @@ def test_the_focus_is_carried_into_the_tabs(regular: Begin, pocket: Gpt2) -> Non
         str(position), timeout=WAIT
     )
     note = page.locator(".block.note:visible")
-    expect(note).to_contain_text(f"position {position}.", timeout=WAIT)
+    where = page.locator(".strip-above:visible .where")
+    expect(where).to_contain_text(f"position {position} of", timeout=WAIT)
     expect(picture(page)).to_be_visible(timeout=WAIT)
     listed = page.locator("[role=grid]:visible")
     expect(listed).to_contain_text(str(token.id), timeout=WAIT)
@@ -220,7 +221,7 @@ def test_the_focus_is_carried_into_the_tabs(regular: Begin, pocket: Gpt2) -> Non
 
     open_tab(page, "Attention")
     expect(note).to_contain_text("Picked: token 7 of what pocket wrote", timeout=WAIT)
-    expect(note).to_contain_text(f"position {position}.")
+    expect(where).to_contain_text(f"position {position} of")
     open_tab(page, "Logit lens")
     expect(page.get_by_label("position").and_(page.locator("input:visible"))).to_have_value(
         str(position)

@@ -1,6 +1,7 @@
 """One position for all tabs: chosen in the strip above them, typed, or asked for by a picture."""
 
 import json
+import re
 
 import pytest
 
@@ -112,3 +113,29 @@ def test_what_scrolls_below_the_box_does_not_shine_through(newcomer, url: str) -
     # A tab without room, which only gradio's menu has, can be asked for as well.
     page.evaluate("window.gpt2lab.choose({tab: 'gradients'})")
     expect(page.locator("#tab-gradients")).to_be_visible(timeout=WAIT)
+
+
+def test_another_text_is_looked_at_from_its_end(newcomer, url: str, pocket: Gpt2) -> None:
+    page = newcomer.page
+    open_page(page, link(url, text=TEXT, tab="attention"))
+    chips = page.locator(".strip-above:visible .chip")
+    where = page.locator(".strip-above:visible .where")
+    expect(chips).to_have_count(len(encode(pocket, TEXT)), timeout=WAIT)
+    chips.nth(9).click()
+    expect(where).to_contain_text("position 9 of", timeout=WAIT)
+    page.get_by_label("hide_first").check()
+
+    # Typed: it is drawn when typing pauses, and no position is left over from the longer one.
+    page.locator("#prompt textarea").fill("A cat sat")
+    expect(where).to_contain_text("position 2 of 3", timeout=WAIT)
+    expect(page.locator(".cm-content:visible")).to_contain_text("'A cat sat'", timeout=WAIT)
+    expect(page.locator(".refusal:visible")).to_have_count(0)
+
+    # An example shows what it says, whatever was set before.
+    chips.nth(1).click()
+    expect(where).to_contain_text("position 1 of", timeout=WAIT)
+    page.locator(".examples:visible input").click()
+    page.get_by_role("option", name=re.compile("induction head")).first.click()
+    expect(where).to_contain_text(", the last", timeout=WAIT)
+    expect(page.get_by_label("hide_first")).not_to_be_checked()
+    expect(page.locator(".refusal:visible")).to_have_count(0)

@@ -47,8 +47,13 @@ const render = () => {
   const picture = JSON.stringify([...now, isDark(), stage.clientWidth, window.devicePixelRatio]);
   if (picture === painted) return;
   painted = picture;
-  if (body.firstElementChild !== box) body.replaceChildren(box);
+  const opened = body.firstElementChild !== box;
+  if (opened) body.replaceChildren(box);
   paint();
+  if (opened && view === "lines") {
+    lineBox.scrollTop = (position - first_drawn) * ROW - lineBox.clientHeight / 2;
+    paint();
+  }
   paintLegend();
   if (!cursor) return;
   if (view === "row") cursor.query = position;

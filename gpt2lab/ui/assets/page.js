@@ -60,13 +60,13 @@
   };
   window.gpt2lab = { redraw, lookAhead, tab, store, copy, choose, chosen };
 
-  // When typing pauses, look ahead: what would the model read, and write next?
+  // When typing pauses, look at what is typed, and ahead: what would the model write next?
   const TYPING_PAUSES = 300; // milliseconds
   let pause;
   document.addEventListener("input", (event) => {
     if (!event.target.closest("#prompt, #template")) return;
     clearTimeout(pause);
-    pause = setTimeout(lookAhead, TYPING_PAUSES);
+    pause = setTimeout(() => press("typed"), TYPING_PAUSES);
   });
 
   // Escape stops, wherever the cursor is.

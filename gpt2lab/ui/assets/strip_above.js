@@ -37,11 +37,13 @@ const draw = () => {
   }
   const [head, ...lines] = value.trimEnd().split("\n");
   const { position } = JSON.parse(head);
+  const focused = tokens.contains(document.activeElement);
   strip = newStrip("Tokens of the text; choose one to look at its position in all tabs");
   addChips(strip, lines.map(tokenOf), 0, "raw");
   tokens.replaceChildren(strip);
   const last = strip.chips.length - 1;
   mark(Math.max(0, Math.min(last, position < 0 ? last + 1 + position : position)));
+  if (focused) strip.chips[looked].focus({ preventScroll: true });
 };
 const look = (chip) => {
   const position = Number(chip.dataset.offset);
