@@ -6,10 +6,14 @@ import socket
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Threads that wait for one another shall sleep: beside other work, or with several visitors, torch
+# is many times faster so. It reads this when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from gpt2lab.hub import start_download
 from gpt2lab.models import is_cached, load_model
 from gpt2lab.refusal import Refusal
+from gpt2lab.ui.memory import keep_freed_memory
 from gpt2lab.ui.page import build_page
 from gpt2lab.ui.serving import launch_arguments
 
@@ -33,6 +37,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 # Tools that import this file for its `demo` have command lines of their own.
 chosen = options(sys.argv[1:] if __name__ == "__main__" else [])
+keep_freed_memory()
 try:
     gpt2 = load_model(chosen.model, chosen.device, chosen.dtype)
 except Refusal as refusal:

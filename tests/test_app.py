@@ -33,6 +33,13 @@ def test_the_environment_sets_the_same(random_folder: Path) -> None:
     assert "random · 2 M parameters · local folder" in page
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bring another OpenMP")
+def test_threads_that_wait_sleep() -> None:
+    with running("--model", "gpt7", OMP_DISPLAY_ENV="TRUE") as process:
+        log, _ = process.communicate(timeout=120)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in log
+
+
 def test_what_cannot_be_loaded_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with running("--model", "gpt2", HF_HOME=str(tmp_path)) as process:
         log, _ = process.communicate(timeout=120)
