@@ -2,12 +2,15 @@
 
 The store is bounded in bytes and shared by all sessions: it is keyed by the model and the token
 ids, so nobody can get at a text that they do not have. A text that begins as a stored one is
-computed from where the two part; one that a stored text continues is a view of it.
+computed from where the two part; one that a stored text continues is a view of it. When several
+ask for the same text at once, as a tab and the look ahead do when typing pauses, one of them
+computes it and the others wait.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from gpt2lab.models import Gpt2
 from gpt2lab.trace import Trace, trace_ids
@@ -21,6 +24,7 @@ class Traces:
         self._entries = entries
         self._traces: OrderedDict[tuple[Gpt2, tuple[int, ...]], Trace] = OrderedDict()
         self._lock = Lock()
+        self._turns: WeakValueDictionary[tuple[Gpt2, tuple[int, ...]], Lock] = WeakValueDictionary()
 
     def add(self, trace: Trace) -> None:
         """Keep a trace and drop the oldest ones beyond the capacity."""
@@ -54,6 +58,12 @@ class Traces:
     def trace(self, gpt2: Gpt2, ids: Sequence[int]) -> Trace:
         """Trace of `ids`, with as little computation as what is kept allows."""
         wanted = tuple(ids)
+        with self._lock:
+            turn = self._turns.setdefault((gpt2, wanted), Lock())
+        with turn:
+            return self._trace(gpt2, wanted)
+
+    def _trace(self, gpt2: Gpt2, wanted: tuple[int, ...]) -> Trace:
         longest = 0
         nearest: Trace | None = None
         with self._lock:

@@ -1,6 +1,8 @@
 """The store of traces computes only what it does not have."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -32,6 +34,34 @@ def test_a_text_is_traced_once_and_its_beginnings_are_views(
     assert passes == [5]
     assert again.hidden.data_ptr() == beginning.hidden.data_ptr() == whole.hidden.data_ptr()
     assert beginning.ids.tolist() == IDS[:3]
+
+
+def test_who_asks_for_a_text_that_is_being_traced_waits_for_it(
+    random_gpt2: Gpt2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[Sequence[int]] = []
+    begun, go_on = Event(), Event()
+
+    def slow(gpt2: Gpt2, ids: Sequence[int]) -> Trace:
+        passes.append(ids)
+        begun.set()
+        assert go_on.wait(10)
+        return trace_ids(gpt2, ids)
+
+    monkeypatch.setattr(module, "trace_ids", slow)
+    traces = Traces()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(traces.trace, random_gpt2, IDS)
+        assert begun.wait(10)
+        second = pool.submit(traces.trace, random_gpt2, IDS)
+        other = pool.submit(traces.trace, random_gpt2, IDS[1:])
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        go_on.set()
+        assert second.result().hidden.data_ptr() == first.result().hidden.data_ptr()
+        assert other.result().ids.tolist() == IDS[1:]
+    # Another text waits for nobody.
+    assert sorted(map(len, passes)) == [4, 5]
 
 
 def test_a_longer_text_continues_the_longest_known_beginning(
