@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from gpt2lab.figures import label
 from gpt2lab.models import Gpt2
+from gpt2lab.progress import counted
 from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.softmax_formula import signed
 from gpt2lab.tokens import readable
@@ -183,7 +184,7 @@ def one_by_one(trace: Trace, id: int) -> Tensor:
     mask = causal_mask(length, trace.hidden)
     found = []
     parts = every_part(gpt2)
-    for layer in range(gpt2.n_layer):
+    for layer in counted(range(gpt2.n_layer), "layers"):
         of_layer = [part for part in parts if part.layer == layer]
         for start in range(0, len(of_layer), at_once):
             rows = of_layer[start : start + at_once]

@@ -7,8 +7,10 @@ each block can be computed again when its turn comes, and be forgotten:
 
     slope before a block = slope behind it · (change of what is behind per change before it)
 
-The attention here is torch's own fused one, which transformers uses by default ("sdpa"): it never
-makes the n × n weights, and gives the same numbers but for rounding.
+Two steps are torch's own fused ones here: they give the same numbers but for rounding, and do
+without the many large tensors in between. The attention is the one that transformers uses by
+default ("sdpa"), which never makes the n × n weights. And GPT-2's "gelu_new", which transformers
+writes out in single operations, is its "gelu_pytorch_tanh", one operation.
 """
 
 from copy import copy
@@ -17,16 +19,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2LMHeadModel
+from transformers.activations import ACT2FN, NewGELUActivation
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 from gpt2lab.ablation import rebuilt
 from gpt2lab.models import Gpt2
+from gpt2lab.progress import counted
 from gpt2lab.trace import Trace
 
 
 @lru_cache(maxsize=2)
 def lean(gpt2: Gpt2) -> GPT2LMHeadModel:
-    """The same weights in another tree of modules, whose attention is the fused one."""
+    """The same weights in another tree of modules, whose attention and activation are fused."""
     config = copy(gpt2.model.config)
     config._attn_implementation = "sdpa"
     transformer = gpt2.model.transformer
@@ -34,7 +38,10 @@ def lean(gpt2: Gpt2) -> GPT2LMHeadModel:
     for block in transformer.h:
         attention = rebuilt(block.attn)
         attention.config = config
-        blocks.append(rebuilt(block, attn=attention))
+        mlp = block.mlp
+        if isinstance(mlp.act, NewGELUActivation):
+            mlp = rebuilt(mlp, act=ACT2FN["gelu_pytorch_tanh"])
+        blocks.append(rebuilt(block, attn=attention, mlp=mlp))
     inner = rebuilt(transformer, h=blocks)
     model = rebuilt(gpt2.model, transformer=inner)
     inner.config = model.config = config
@@ -53,7 +60,8 @@ def slope(trace: Trace, id: int, log: bool) -> Tensor:
         logits = model.lm_head(model.transformer.ln_f(_last_token(trace, last, state)))[0, -1]
         number = (logits.float().log_softmax(-1) if log else logits)[id]
     behind = torch.autograd.grad(number, state)[0]
-    for layer, block in reversed(list(enumerate(blocks))):
+    for layer in counted(range(len(blocks))[::-1], "blocks"):
+        block = blocks[layer]
         with torch.enable_grad():
             state = _state(trace, layer)
             middle = state + block.attn(block.ln_1(state))[0]

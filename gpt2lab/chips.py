@@ -32,6 +32,10 @@ SCALE_LEFT = 6.1
 Colour = tuple[float, float, float]
 
 
+MOST_CHIPS = 120
+"""Tokens of a long text that are drawn as chips."""
+
+
 @dataclass(frozen=True)
 class Chip:
     """A token, or the tokens that make up a character together.
@@ -79,6 +83,25 @@ class Head:
     filled: float | None
 
 
+def window(groups: Sequence[range], position: int, most: int = MOST_CHIPS) -> list[range]:
+    """The groups, tokens that make up a character together, that are drawn around a position.
+
+    They have about `most` tokens, and none is cut, unless it has far too many of them.
+    """
+    count = groups[-1].stop if groups else 0
+    begin = max(0, min(position - most // 2, count - most))
+    first = next((one.start for one in groups if one.stop > begin), 0)
+    first = max(first, begin - most // 4)
+    end = count if begin + most >= count else first + most
+    last = next((one.stop for one in groups if one.stop >= end), 0)
+    last = min(last, end + most // 4)
+    return [
+        range(max(one.start, first), min(one.stop, last))
+        for one in groups
+        if one.start < last and one.stop > first
+    ]
+
+
 def strip(
     chips: Sequence[Chip],
     head: Head,
@@ -96,7 +119,7 @@ def strip(
     heights = [ROW_WITH_NAMES if any(chip.name for chip in row) else ROW for row in rows]
     height = HEAD + sum(heights) + FOOT
     drawing = new_figure(WIDTH, height, dark)
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)
     axes = drawing.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gpt2lab.backward import lean
 from gpt2lab.models import Gpt2
+from gpt2lab.progress import counted
 from gpt2lab.work import block_work, unasked
 
 LOGIT, LOG_PROBABILITY = "logit", "log-probability"
@@ -143,7 +144,8 @@ def first_steps(gpt2: Gpt2, tokens: int) -> int:
 def _mean_gradient(output: Output, text: Tensor, baseline: Tensor, steps: int) -> Tensor:
     """Average of the gradient on the straight way: (n, n_embd), float64."""
     total = torch.zeros(text.shape, dtype=torch.float64)
-    for place, weight in zip(*(one.tolist() for one in leggauss(steps)), strict=True):
+    points = list(zip(*(one.tolist() for one in leggauss(steps)), strict=True))
+    for place, weight in counted(points, "points"):
         # Gauss and Legendre integrate from -1 to 1, the way goes from 0 to 1.
         point = baseline + (place + 1) / 2 * (text - baseline)
         total += weight / 2 * output.gradient(point)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpt2lab.chips import Head, strip
+from gpt2lab.chips import MOST_CHIPS, Head, strip
 from gpt2lab.figures import DIVERGING, SIGNED, label, style, theme
 from gpt2lab.gradients import TIMES_INPUT
 from gpt2lab.input_attribution import Gradients, written
@@ -18,8 +18,6 @@ from gpt2lab.tokens import readable
 PANELS = 2.75
 """Inches below the chips."""
 LARGEST_SHOWN = 8
-MOST_CHIPS = 120
-"""Tokens of a long text that are drawn as chips, those before the position."""
 
 
 def figure(result: Gradients, dark: bool = False) -> Figure:

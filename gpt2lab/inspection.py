@@ -92,6 +92,9 @@ class Inspection:
     then has no text. One that has of_texts(gpt2, texts, **controls) takes a list of texts instead,
     and of the controls those that this function takes.
 
+    The page shows the end of a text that is too long to be read at once. Where whole(gpt2, tokens)
+    says that one of so many tokens can be looked at whole, compute and snippet take it as a `Text`.
+
     `writes` says that it writes a text of its own, beside the one that is looked at.
 
     examples(gpt2) are texts, with values of the controls, in which something is to be seen.
@@ -118,6 +121,7 @@ class Inspection:
     of_text: Callable[..., Any] | None = None
     of_model: Callable[[Gpt2], Any] | None = None
     of_texts: Callable[..., Any] | None = None
+    whole: Callable[[Gpt2, int], bool] | None = None
     writes: bool = False
     examples: Callable[[Gpt2], tuple[Example, ...]] | None = None
     interactive: Callable[[Any], Mapping[str, Any]] | None = None

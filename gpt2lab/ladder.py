@@ -55,7 +55,7 @@ def ladder(
     if any(box.below for box in rungs[-1].boxes):
         height += 0.1
     drawing = new_figure(WIDTH, height, dark)
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)
     axes = drawing.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)

@@ -48,7 +48,7 @@ def window(width: int) -> list[int | None]:
 
 def canvas(drawing: Figure, height: float) -> Axes:
     """Axes over all of the figure, in inches from its upper left corner."""
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)
     axes = drawing.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)

@@ -30,7 +30,7 @@ def figure(result: "QueryKey", dark: bool = False) -> Figure:
     """The calculation in words, its products, and the row of all keys."""
     drawing = new_figure(12.6, 7.4, dark)
     # To find the places of so many labels takes matplotlib longer than to draw them.
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine(None)
     grid = drawing.add_gridspec(1, 2, width_ratios=(1, 1.5), **LOWER)
     rows = grid[0, 1].subgridspec(3, 1, hspace=0.4)
     _write(drawing.add_axes((0.03, 0.745, 0.95, 0.21)), result, dark)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpt2lab.chips import Head, strip
+from gpt2lab.chips import MOST_CHIPS, Head, strip, window
 from gpt2lab.figures import bars, style, theme, tint
 from gpt2lab.inspections.tokens import chip
 from gpt2lab.scales import CLASS, ENTROPY, LOGPROB, SURPRISE, Scale
@@ -17,8 +17,6 @@ from gpt2lab.scoring import Numbers
 if TYPE_CHECKING:
     from gpt2lab.inspections.score import Score
 
-MOST_CHIPS = 200
-"""Tokens of a long text that are drawn as chips; the panels and the table have all."""
 SCALES: dict[str, tuple[Scale, Callable[[Numbers], np.ndarray]]] = {
     "log-probability": (LOGPROB, lambda found: found.logprobs),
     "rank": (CLASS, lambda found: np.where(found.ranks > 0, found.ranks, np.nan)),
@@ -34,10 +32,10 @@ PANELS = 2.2
 def figure(result: "Score", dark: bool = False) -> Figure:
     """The text as coloured chips; below them the surprise along the text and the ranks."""
     scale, numbers_of = SCALES[result.colour]
-    shown = _shown(result)
+    groups = window(result.pieces.groups, result.position, MOST_CHIPS)
+    shown = range(groups[0].start, groups[-1].stop)
     values = numbers_of(result).tolist()
     shares, below = tuple(map(scale.share, values)), tuple(map(scale.text, values))
-    groups = [one for one in result.pieces.groups if shown.start <= one.start < shown.stop]
     parts = [slice(group.start, group.stop) for group in groups]
     chips = [
         chip(result.pieces, group, below[part], shares[part])
@@ -48,22 +46,13 @@ def figure(result: "Score", dark: bool = False) -> Figure:
         legend += " · joined: bytes, in hex, of the character above"
     if shown.start == 0:
         legend += " · grey: follows nothing"
+    if len(result.ids) > result.window:
+        legend += f" · window {result.window:,}, stride {result.stride:,}"
     head = Head(title=scale.title, note="", facts=_facts(result), filled=None)
     drawing = strip(chips, head, legend, dark, ticks=scale.ticks)
     if len(result.ids) > 1:
         _add_panels(drawing, result, shown, dark)
     return drawing
-
-
-def _shown(result: "Score") -> range:
-    """Positions that are drawn as chips: whole characters, around the record's position."""
-    count = len(result.ids)
-    if count <= MOST_CHIPS:
-        return range(count)
-    start = min(max(0, result.position - MOST_CHIPS // 2), count - MOST_CHIPS)
-    # From the beginning of a character on, unless that is very far away.
-    start = max(result.pieces.starts[start], start - MOST_CHIPS)
-    return range(start, min(start + MOST_CHIPS, count))
 
 
 def _facts(result: "Score") -> str:
@@ -74,8 +63,6 @@ def _facts(result: "Score") -> str:
         facts.append(f"perplexity {result.perplexity:{written}}")
         facts.append(f"loss {result.loss:.3f} nats")
         facts.append(f"{result.bits_per_byte:.3f} bits per byte")
-    if count > result.window:
-        facts.append(f"window {result.window:,}, stride {result.stride:,}")
     return " · ".join(facts)
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from gpt2lab.models import Gpt2
+from gpt2lab.progress import counted
 from gpt2lab.refusal import Refusal, checked_number
 from gpt2lab.step import POSITIONS_AT_ONCE
 from gpt2lab.trace import Trace, trace_ids
@@ -175,7 +176,7 @@ def _window_states(gpt2: Gpt2, ids: Tensor, window: Window) -> Iterator[Tensor]:
     last = [rest[None]] if len(whole) < len(window.begins(len(ids))) else []
     seen = window.size - window.stride
     first = True
-    for batch in (*whole.split(at_once), *last):
+    for batch in counted((*whole.split(at_once), *last), "windows"):
         output = gpt2.model.transformer(batch.to(gpt2.model.device), use_cache=False)
         for states in output.last_hidden_state:
             yield states[0 if first else seen - 1 : -1]

@@ -29,30 +29,38 @@ from gpt2lab.tokens import checked_length, prompt_ids
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """The residual stream of one text.
+class Text:
+    """The tokens of a text, which may be more than the model can read at once.
 
     ids: (n,) token ids, on the CPU.
+    """
+
+    gpt2: Gpt2
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, position: int) -> int:
+        """Position counted from the start; negative ones count from the end, as in a list."""
+        return _checked_index("position", position, len(self), negative=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Text):
+    """The residual stream of one text, which the model has read.
+
     hidden: (n_layer + 1, n, n_embd), in the model's dtype, on its device; `hidden[0]` is token
         plus position embedding, `hidden[layer]` the input of block `layer`, and `hidden[-1]` the
         output of `ln_f`.
     """
 
-    gpt2: Gpt2
-    ids: Tensor
     hidden: Tensor
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     @property
     def bytes(self) -> int:
         """Memory that the states take."""
         return self.hidden.numel() * self.hidden.element_size()
-
-    def position(self, position: int) -> int:
-        """Position counted from the start; negative ones count from the end, as in a list."""
-        return _checked_index("position", position, len(self), negative=True)
 
     @torch.no_grad()
     def logits(self, position: int = -1) -> Tensor:

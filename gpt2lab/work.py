@@ -26,6 +26,11 @@ def block_work(gpt2: Gpt2, tokens: int) -> float:
     return tokens * (2.0 * weights + 4.0 * tokens * gpt2.n_embd)
 
 
+def head_work(gpt2: Gpt2, tokens: int) -> float:
+    """Operations of the output layer for so many tokens."""
+    return 2.0 * tokens * gpt2.n_embd * gpt2.vocab_size
+
+
 def unasked(gpt2: Gpt2) -> float:
     """Operations that may be done at once on the model's device."""
     return UNASKED * (1.0 if gpt2.model.device.type == "cpu" else ACCELERATOR)

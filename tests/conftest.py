@@ -44,10 +44,14 @@ def random_gpt2(random_folder: Path) -> Gpt2:
 
 @pytest.fixture(scope="session")
 def wide_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Gpt2:
-    """A random GPT-2 of one thin layer that reads 1,024 tokens."""
+    """A random GPT-2 of one thin layer that reads 1,024 tokens; its logits are not flat."""
     folder = tmp_path_factory.mktemp("models") / "wide"
     torch.manual_seed(4)
-    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=4)).save_pretrained(folder)
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=4))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn_like(parameter)
+    model.save_pretrained(folder)
     GPT2Tokenizer(str(POCKET / "vocab.json"), str(POCKET / "merges.txt")).save_pretrained(folder)
     return load_model(str(folder), device="cpu")
 

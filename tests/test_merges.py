@@ -8,8 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from prompts import HOSTILE
-from texts import TEXTS
+from texts import TEXTS, every_text
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
@@ -18,8 +17,6 @@ from gpt2lab.merges import merge_steps, pair_ranks, ranked, steps_of, word_at
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode, token_bytes
 
-EVERY = {**HOSTILE, **TEXTS}
-every_text = pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
 POCKET = Path(__file__).parent.parent / "gpt2lab" / "pocket"
 END = 50256
 

@@ -1,26 +1,26 @@
 """The tab about one word: its record, its ladder, its table, and code that gives the same steps."""
 
-import io
 import itertools
 import json
-import warnings
 
 import pytest
+from drawings import boxes, drawn, rows, save
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from pieces import in_hex, is_whole, raw
 from prompts import HOSTILE
-from texts import EVERY_THIRD, TEXTS
+from texts import EVERY_THIRD, every_text
 
-from gpt2lab.chips import LEFT, RIGHT, WIDTH, inches
+from gpt2lab.chips import LEFT, RIGHT, SMALL_SIZE, WIDTH, inches
+from gpt2lab.figures import label
 from gpt2lab.inspections import merges
 from gpt2lab.inspections.merges import ids_merged_word, merged_word, text_merged_word
+from gpt2lab.ladder import BOX, GAP, MARGIN, TEXT_SIZES
 from gpt2lab.merges_figure import FIRST_RUNGS, LAST_RUNGS, MOST_BYTES, window
 from gpt2lab.refusal import Refusal
-from gpt2lab.tokens import encode, readable, token_bytes
+from gpt2lab.tokens import encode, readable
 from gpt2lab.trace import trace_ids, trace_text
 
-EVERY = {**HOSTILE, **TEXTS}
-every_text = pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
 LONG = {
     "one letter": "a" * 1000,
     "base64": "TWFuIGlzIGRpcRpbmdaXNoZWQsIGvdCBvbmxIGJIGhpcyByZWFzbQ" * 17,
@@ -30,25 +30,14 @@ LONG = {
 }
 
 
-def drawn(drawing: Figure) -> list[str]:
-    return [text.get_text() for text in drawing.axes[0].texts]
+END = 50256
 
 
-def boxes(drawing: Figure) -> list[FancyBboxPatch]:
-    return [one for one in drawing.axes[0].patches if isinstance(one, FancyBboxPatch)]
-
-
-def save(drawing: Figure, *kinds: str) -> None:
-    """Draw with every warning an error; in few dots, since nobody looks.
-
-    Warnings about letters come when the text is laid out, which without any `kinds` is all.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        if not kinds:
-            drawing.draw_without_rendering()
-        for kind in kinds:
-            drawing.savefig(io.BytesIO(), format=kind, dpi=30)
+@pytest.fixture(scope="module")
+def learned(random_gpt2):
+    """Rank of each pair, as the tokenizer itself writes them down."""
+    pairs = json.loads(random_gpt2.tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    return {tuple(pair): rank for rank, pair in enumerate(pairs, start=1)}
 
 
 # --- the record and its code ---------------------------------------------------------------------
@@ -152,18 +141,18 @@ def test_bytes_are_hex_until_they_are_a_character(random_gpt2):
     assert {"c3", "a9", "é"} <= set(texts)
     texts = drawn(merges.figure(text_merged_word(random_gpt2, "🎉")))
     assert {"f0", "9f", "8e", "89", "f0 9f"} <= set(texts)
+    # What has no shape would be a code point, for which one byte has no room.
+    assert {"07", "1b"} <= set(drawn(merges.figure(text_merged_word(random_gpt2, "\x07\x1b"))))
 
 
 def test_pieces_stand_below_what_they_were_made_of(random_gpt2):
     result = text_merged_word(random_gpt2, " banana")
-    rows: dict[float, list[FancyBboxPatch]] = {}
-    for box in boxes(merges.figure(result)):
-        rows.setdefault(box.get_y(), []).append(box)
-    assert [len(row) for row in rows.values()] == [len(pieces) for pieces in result.pieces]
-    first = next(iter(rows.values()))
+    rungs = list(rows(merges.figure(result)).values())
+    assert [len(row) for row in rungs] == [len(pieces) for pieces in result.pieces]
+    first = rungs[0]
     lefts = [box.get_x() for box in first]
     rights = [box.get_x() + box.get_width() for box in first]
-    for row, ends in zip(rows.values(), result.ends, strict=True):
+    for row, ends in zip(rungs, result.ends, strict=True):
         for box, begin, end in zip(row, (0, *ends), ends, strict=False):
             assert box.get_x() == pytest.approx(lefts[begin])
             assert box.get_x() + box.get_width() == pytest.approx(rights[end - 1])
@@ -197,17 +186,15 @@ def test_a_long_word_is_drawn_around_the_token(random_gpt2, text):
         said = f"drawn: bytes {part.start:,} to {part.stop - 1:,}, and the steps that join them"
         assert said in drawn(drawing)
         assert drawing.get_figheight() < 9
-        rows: dict[float, list[FancyBboxPatch]] = {}
-        for box in boxes(drawing):
-            rows.setdefault(box.get_y(), []).append(box)
-        for row in rows.values():
+        rungs = rows(drawing)
+        for row in rungs.values():
             assert row[0].get_x() == pytest.approx(LEFT)
             for left, right in itertools.pairwise(row):
                 assert left.get_x() + left.get_width() < right.get_x()
         # The last row has each token with bytes in the window, and the ids of those all within.
         spans = list(zip(result.ids, (0, *result.ends[-1]), result.ends[-1], strict=False))
         seen = [one for one in spans if one[1] < part.stop and one[2] > part.start]
-        assert len(rows[max(rows)]) == len(seen)
+        assert len(rungs[max(rungs)]) == len(seen)
         ids = {str(id) for id in result.ids}
         assert [text for text in drawn(drawing) if text in ids] == [
             str(id) for id, first, last in seen if part.start <= first and last <= part.stop
@@ -215,16 +202,85 @@ def test_a_long_word_is_drawn_around_the_token(random_gpt2, text):
         save(drawing)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
-def test_every_text_draws_within_the_paper_without_a_warning(random_gpt2, text):
-    result = text_merged_word(random_gpt2, text, 0)
-    drawing = merges.figure(result)
-    save(drawing, *(("png",) if text in HOSTILE.values() else ()))
-    for text in drawing.axes[0].texts:
-        left = text.get_position()[0]
-        if text.get_ha() == "left":
-            assert left + inches(text.get_text(), text.get_size()) < WIDTH
-    assert all(box.get_x() + box.get_width() < RIGHT for box in boxes(drawing))
+def at(x: float, y: float) -> tuple[float, float]:
+    return round(x, 3), round(y, 3)
+
+
+def assert_piece(box: FancyBboxPatch, shown: str, piece: str) -> None:
+    """In the box stands the piece as it is read, or its bytes in hex, or nothing if none fits."""
+    room, hex = box.get_width() - MARGIN + 1e-9, raw(piece).hex(" ")
+    read = label(readable(piece)) if is_whole(piece) else hex
+    if piece.isascii() and piece.isprintable():
+        assert read == label(piece)
+    if inches(read, TEXT_SIZES[-1]) <= room and is_whole(piece):
+        assert shown == read
+    elif shown:
+        assert hex in (shown, in_hex(shown))
+    else:
+        assert inches(hex, TEXT_SIZES[-1]) > room
+
+
+def assert_rungs(
+    result: merges.Merges, drawing: Figure, tokens: list[str], ids: list[int], ranks: dict
+) -> None:
+    """From the bytes to the tokens: each piece, below the last ones the ids, at the right ranks."""
+    shown = {at(*text.get_position()): text.get_text() for text in drawing.axes[0].texts}
+    part, rungs = window(result), rows(drawing)
+    for top, rung in rungs.items():
+        name = shown[at(LEFT - 0.14, top + BOX / 2)]
+        step = 0 if name == "bytes" else int(name)
+        pieces = tuple(tokens) if top == max(rungs) else result.pieces[step]
+        if not step:
+            assert result.pieces[0] == tuple("".join(tokens))
+        else:
+            rank = next(
+                text
+                for (_, y), text in shown.items()
+                if text.startswith("rank ") and y == round(top + BOX / 2, 3)
+            )
+            assert rank.split()[1] == f"{ranks[result.pairs[step - 1]]:,}"
+        ends = list(itertools.accumulate(map(len, pieces)))
+        spans = [
+            one
+            for one in zip(range(len(ends)), (0, *ends), ends, strict=False)
+            if one[1] < part.stop and one[2] > part.start
+        ]
+        for box, (place, begin, end) in zip(rung, spans, strict=True):
+            middle = box.get_x() + box.get_width() / 2
+            if begin < part.start or end > part.stop:
+                assert shown[at(middle, top + BOX / 2 + 0.005)] in {"…", ""}
+                continue
+            assert_piece(box, shown[at(middle, top + BOX / 2 + 0.005)], pieces[place])
+            if top == max(rungs):
+                id, size = str(ids[place]), SMALL_SIZE - 0.5
+                fits = inches(id, size) <= box.get_width() + GAP + 1e-9
+                assert shown.get(at(middle, top + BOX + 0.08), "") == (id if fits else "")
+
+
+@every_text
+def test_the_ladder_shows_every_piece_and_the_tokenizers_ids(random_gpt2, learned, text):
+    """Of the first word and of one in the middle; within the paper, and without a warning."""
+    tokenizer = random_gpt2.tokenizer
+    ids = tokenizer(text).input_ids or [tokenizer.bos_token_id]
+    words = tokenizer.backend_tokenizer.encode(text).word_ids
+    for position in sorted({0, len(ids) // 2}):
+        result = text_merged_word(random_gpt2, text, position)
+        drawing = merges.figure(result, dark=position > 0)
+        if result.word.special:
+            assert ids[position] == END
+            assert {"<|endoftext|>", str(END)} <= set(drawn(drawing))
+        else:
+            own = [id for id, word in zip(ids, words, strict=True) if word == words[position]]
+            tokens = tokenizer.convert_ids_to_tokens(own)
+            assert_rungs(result, drawing, tokens, own, learned)
+        for one in drawing.axes[0].texts:
+            if one.get_ha() == "left":
+                assert one.get_position()[0] + inches(one.get_text(), one.get_size()) < WIDTH
+        assert all(box.get_x() + box.get_width() < RIGHT for box in boxes(drawing))
+    if text in HOSTILE.values():
+        save(drawing, "png")
+    elif text in EVERY_THIRD.values():
+        save(drawing)
 
 
 def test_the_table_reads_like_the_steps(random_gpt2):
@@ -236,16 +292,31 @@ def test_the_table_reads_like_the_steps(random_gpt2):
     assert max(len(row[-1]) for row in long.rows) == merges.LONGEST_CELL + 1
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
-def test_the_answer_has_every_step(random_gpt2, text):
+@every_text
+def test_the_answer_and_the_table_have_every_step(random_gpt2, learned, text):
     result = text_merged_word(random_gpt2, text, 0)
     answer = merges.answer(result)
     assert json.loads(json.dumps(answer)) == answer
     assert answer["word"] == readable(result.word.symbols)
     assert [tuple(step["pieces"]) for step in answer["steps"]] == list(result.pieces[1:])
-    assert [step["rank"] for step in answer["steps"]] == list(result.ranks)
+    assert [step["rank"] for step in answer["steps"]] == [
+        learned[tuple(step["pair"])] for step in answer["steps"]
+    ]
+    ids = random_gpt2.tokenizer(text).input_ids or [END]
+    assert answer["ids"] == answer["written"] == ids[: len(answer["ids"])]
     assert answer["tokens"] == random_gpt2.tokenizer.convert_ids_to_tokens(answer["ids"])
-    assert b"".join(map(token_bytes, answer["tokens"])) in (text or "<|endoftext|>").encode()
+    assert (text or "<|endoftext|>").encode().startswith(b"".join(map(raw, answer["tokens"])))
+    first, *rows = merges.table(result).rows
+    assert first[:5] == (0, "", "", "", len(result.pieces[0]))
+    before = first[4]
+    for number, (row, step) in enumerate(zip(rows, answer["steps"], strict=True), start=1):
+        after = len(step["pieces"])
+        assert row[:5] == (
+            number, " + ".join(map(readable, step["pair"])), step["rank"], before - after, after,
+        )  # fmt: skip
+        read = " ".join(map(readable, step["pieces"]))
+        assert row[5] == (read if len(read) <= 300 else f"{read[:300]}…")
+        before = after
 
 
 def test_the_examples_are_words_in_which_something_is_joined(random_gpt2):

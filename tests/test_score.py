@@ -1,14 +1,15 @@
 """Score a text: the record, its picture, table, answer and snippet; numbers are in test_scoring."""
 
-import contextlib
-import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import student
 import torch
 from prompts import HOSTILE, PROMPTS
+from texts import TEXTS
 
 import gpt2lab
 from gpt2lab import score_figure
@@ -21,14 +22,6 @@ WITHIN = 1e-5
 TEXT = "to be or not to be or"
 PIECES = [464, 12520, 236, 188]
 """The, and three tokens whose bytes are no whole character."""
-
-
-def run(code: str) -> dict:
-    namespace: dict = {}
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(code, "snippet", "exec"), namespace)
-    assert "perplexity" in printed.getvalue()
-    return namespace
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +96,8 @@ def test_the_snippet_gives_the_numbers(random_gpt2, ids, given):
     result = gpt2lab.score(trace, **given)
     code = score.snippet(trace, **given)
     assert len([line for line in code.splitlines() if line.strip()]) <= 17
-    names = run(code)
+    names = student.run(code)
+    assert "perplexity" in names["printed"]
     for name in ("logprobs", "ranks", "entropy_bits"):
         np.testing.assert_allclose(
             names[name].numpy(), getattr(result, name), WITHIN, WITHIN, err_msg=name
@@ -114,6 +108,48 @@ def test_the_snippet_gives_the_numbers(random_gpt2, ids, given):
         with torch.no_grad():
             loss = names["model"](names["ids"], labels=names["ids"]).loss
         assert result.loss == pytest.approx(float(loss), rel=WITHIN)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_table_picture_and_snippet_say_what_transformers_gives(wide_gpt2, text):
+    """All of them against a plain forward pass, within 1e-5 or what their digits leave open."""
+    trace = trace_text(wide_gpt2, text)
+    result = gpt2lab.score(trace)
+    ids = trace.ids[None]
+    with torch.no_grad():
+        output = wide_gpt2.model(ids, labels=ids)
+    log_p = output.logits[0, :-1].double().log_softmax(-1)
+    chosen = log_p.gather(-1, ids[0, 1:, None])[:, 0].numpy()
+    bits = (-(log_p.exp() * log_p).sum(-1) / np.log(2)).numpy()
+
+    _, *rows = score.table(result).rows
+    columns = np.array([row[4:] for row in rows]).reshape(-1, 4).T
+    expected = (chosen, np.exp(chosen), bits, -chosen / np.log(2) - bits)
+    np.testing.assert_allclose(columns, expected, WITHIN, 5 * WITHIN)
+    tokens = wide_gpt2.tokenizer.convert_ids_to_tokens(ids[0])
+    assert [row[2] for row in rows] == ids[0, 1:].tolist()
+
+    names = student.run(score.snippet(trace))
+    for name, values in (("logprobs", chosen), ("entropy_bits", bits)):
+        np.testing.assert_allclose(names[name][1:], values, WITHIN, WITHIN)
+    np.testing.assert_array_equal(names["ranks"], result.ranks)
+
+    drawing = score.figure(result)
+    facts = next(one for one in written(drawing) if re.match("[0-9,]+ tokens?", one))
+    told = [float(one.replace(",", "")) for one in re.findall(r"[0-9][0-9,.]*(?:e\+\d+)?", facts)]
+    if len(tokens) == 1:
+        assert told == [1]
+        return
+    loss = float(output.loss)
+    size = sum(map(len, tokens[1:]))  # in these strings each character is one byte
+    bits_per_byte = loss * (len(tokens) - 1) / np.log(2) / size
+    assert told[0] == len(tokens)
+    assert told[1] == pytest.approx(
+        np.exp(loss), rel=5e-3 if loss > np.log(1e6) else WITHIN, abs=0.051
+    )
+    assert told[2:] == pytest.approx([loss, bits_per_byte], abs=0.00051)
+    ends = [line[1, 1] for line in drawing.axes[1].collections[0].get_segments()]
+    np.testing.assert_allclose(ends, expected[3], WITHIN, 5 * WITHIN)
 
 
 def test_the_table_has_a_row_per_token(random_gpt2):

@@ -2,44 +2,27 @@
 
 import copy
 import dataclasses
-import io
 import itertools
-import warnings
+import re
+from random import Random
 
 import pytest
+from drawings import drawn, rows, save
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from pieces import in_hex, is_whole, raw
 from prompts import HOSTILE
-from texts import EVERY_THIRD, TEXTS
+from texts import EVERY_THIRD, every_text
 from tokenizers.normalizers import Lowercase
 
-from gpt2lab.chips import LEFT, RIGHT, Chip, wrapped
+from gpt2lab.chips import LEFT, MOST_CHIPS, RIGHT, SMALL_SIZE, TEXT_SIZE, Chip, window, wrapped
+from gpt2lab.figures import label
 from gpt2lab.inspections import tokens
-from gpt2lab.tokens import character_starts, readable, tokenize
+from gpt2lab.refusal import Refusal
+from gpt2lab.tokens import character_starts, encode, readable, tokenize
 from gpt2lab.trace import trace_ids, trace_text
 
-EVERY = {**HOSTILE, **TEXTS}
-every_text = pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
 
-
-def drawn(drawing: Figure) -> list[str]:
-    return [text.get_text() for text in drawing.axes[0].texts]
-
-
-def save(drawing: Figure, *kinds: str) -> None:
-    """Draw with every warning an error; in few dots, since nobody looks.
-
-    Warnings about letters come when the text is laid out, which without any `kinds` is all.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        if not kinds:
-            drawing.draw_without_rendering()
-        for kind in kinds:
-            drawing.savefig(io.BytesIO(), format=kind, dpi=30)
-
-
-def pieces(gpt2, ids: list[int]) -> tokens.TokenPieces:
+def pieces_of(gpt2, ids: list[int]) -> tokens.TokenPieces:
     return tokens.token_pieces(trace_ids(gpt2, ids))
 
 
@@ -81,6 +64,23 @@ def test_the_endpoint_answers_with_what_tokenize_gives(random_gpt2, text):
     }
 
 
+@every_text
+def test_the_table_has_the_tokenizers_tokens_and_their_bytes(random_gpt2, text):
+    tokenizer = random_gpt2.tokenizer
+    ids = tokenizer(text).input_ids
+    strings = tokenizer.convert_ids_to_tokens(ids)
+    rows = tokens.table(tokens.text_pieces(random_gpt2, text)).rows
+    assert [row[:3] for row in rows] == list(zip(range(len(ids)), ids, strings, strict=True))
+    assert [row[4] for row in rows] == [raw(string).hex(" ") for string in strings]
+    for _, id, _, shown, _, piece_of in rows:
+        decoded = tokenizer.decode([id], clean_up_tokenization_spaces=False)
+        if decoded.isascii() and decoded.isprintable():
+            assert shown == decoded.replace(" ", "␣")
+        assert bool(piece_of) == ("�" in decoded and decoded not in text)
+    together = [row[5] for row in rows if row[5]]
+    assert len(together) == sum(map(len, joined(text, [raw(string) for string in strings])))
+
+
 @pytest.mark.parametrize(
     ("cut", "starts"),
     [
@@ -114,7 +114,7 @@ def test_the_table_has_a_row_per_token_and_names_the_character_of_each_piece(ran
 
 def test_ids_that_the_tokenizer_would_not_cut_are_told(random_gpt2):
     ids = random_gpt2.tokenizer.convert_tokens_to_ids(["T", "oday"])
-    result = pieces(random_gpt2, ids)
+    result = pieces_of(random_gpt2, ids)
     assert result.text == "Today"
     assert result.again == (8888,)
     assert result.kept
@@ -122,7 +122,7 @@ def test_ids_that_the_tokenizer_would_not_cut_are_told(random_gpt2):
     assert not tokens.answer(result)["round_trip"]
     said = "no round trip: the same text, but 1 token when it is encoded again"
     assert any(said in text for text in drawn(tokens.figure(result)))
-    result = pieces(random_gpt2, random_gpt2.tokenizer.encode("Today"))
+    result = pieces_of(random_gpt2, random_gpt2.tokenizer.encode("Today"))
     assert result.round_trip
     assert tokens.answer(result)["round_trip"]
 
@@ -173,7 +173,7 @@ def test_the_snippet_of_ids_that_do_not_come_back_says_so(wide_gpt2, ids, run_qu
 
 
 def test_half_a_character_stands_alone(random_gpt2):
-    result = pieces(random_gpt2, [464, 12520, 236])
+    result = pieces_of(random_gpt2, [464, 12520, 236])
     assert result.starts == (0, 1, 2)
     assert result.text == "The �"
     assert not result.kept
@@ -181,6 +181,10 @@ def test_half_a_character_stands_alone(random_gpt2):
     texts = drawn(tokens.figure(result))
     assert {"␣ f0 9f", "8e", "�"} <= set(texts)
     assert texts[-1].endswith("�: bytes that are no character")
+    # The character that often stands for such bytes is one itself.
+    texts = drawn(tokens.figure(tokens.text_pieces(random_gpt2, "a\ufffdb")))
+    assert "�" in texts
+    assert not any("bytes that are" in text for text in texts)
 
 
 def test_the_strip_shows_blanks_ids_and_joined_bytes(random_gpt2):
@@ -199,23 +203,70 @@ def test_the_strip_shows_blanks_ids_and_joined_bytes(random_gpt2):
     assert "joined" not in drawn(tokens.figure(tokens.text_pieces(random_gpt2, "we")))[-1]
 
 
-@pytest.mark.parametrize(("length", "shown"), [(1, 1), (200, 200), (201, 200), (500, 200)])
-def test_a_long_text_is_cut_and_says_so(pocket, length, shown):
-    result = pieces(pocket, [464] * length)
+@pytest.mark.parametrize(
+    ("length", "position", "first", "last"),
+    [
+        (1, -1, 0, 0),
+        (121, -1, 1, 120),
+        (1234, 0, 0, 119),
+        (1234, 600, 540, 659),
+        (1234, -1, 1114, 1233),
+    ],
+)
+def test_of_a_long_text_the_tokens_around_the_position_are_drawn(
+    pocket, length, position, first, last
+):
+    ids = [1000 + place for place in range(length)]
+    result = tokens.id_pieces(pocket, ids, position)
     drawing = tokens.figure(result)
-    chips = [patch for patch in drawing.axes[0].patches if isinstance(patch, FancyBboxPatch)]
-    assert len(chips) == shown
-    said = f"the first {shown} of {length} are drawn, the table has all"
-    assert (said in drawn(drawing)) == (shown < length)
-    assert len(tokens.table(result).rows) == length
+    assert [int(id) for id in written(drawing).ids] == ids[first : last + 1]
+    said = f"drawn: {first:,} to {last:,}, the table has all"
+    assert (said in drawn(drawing)) == (length > MOST_CHIPS)
+    assert any("the table has all" in text for text in drawn(drawing)) == (length > MOST_CHIPS)
+    assert [row[1] for row in tokens.table(result).rows] == ids
     assert drawing.get_figheight() < 15
 
 
-def test_no_character_is_cut_where_the_strip_ends(pocket):
-    ids = [464] * (tokens.MOST_CHIPS - 1) + pocket.tokenizer.encode("🎉") + [464] * 5
-    texts = drawn(tokens.figure(pieces(pocket, ids)))
-    assert f"the first 199 of {len(ids)} are drawn, the table has all" in texts
-    assert "8e" not in texts
+def test_a_position_that_the_text_has_not_is_refused(random_gpt2):
+    for position in (-3, 2, 1.5, "1", None, True):
+        with pytest.raises(Refusal, match=r"^position is .* but must be a whole number from -2 to"):
+            tokens.id_pieces(random_gpt2, encode(random_gpt2, " the end"), position)
+    for position in (-1, 0):
+        assert tokens.id_pieces(random_gpt2, [], position).ids == ()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_window_has_the_position_and_whole_characters(seed):
+    """About 40 of 300 tokens, of which up to six make up characters together."""
+    random = Random(seed)
+    groups, count = [], 0
+    while count < 300:
+        stop = count + random.randint(1, 6)
+        groups.append(range(count, stop))
+        count = stop
+    for position in range(count):
+        shown = window(groups, position, 40)
+        begin = groups.index(shown[0])
+        assert shown == groups[begin : begin + len(shown)]
+        assert shown[0].start <= position < shown[-1].stop
+        assert 40 <= sum(map(len, shown)) <= 40 + 2 * 5
+        before, after = position - shown[0].start, shown[-1].stop - 1 - position
+        assert before >= 14 or shown[0].start == 0
+        assert after >= 13 or shown[-1].stop == count
+    assert window(groups, 3, count) == groups
+    assert window([], 0, 40) == []
+
+
+def test_of_a_character_in_very_many_tokens_a_part_is_drawn(pocket):
+    """In this text, each token but the ends completes a character and begins the next one."""
+    result = tokens.id_pieces(pocket, encode(pocket, "橶" * 300), 150)
+    assert len(result.groups) == 1
+    assert [len(part) for part in window(result.groups, 150, 40)] == [50]
+    drawing = tokens.figure(result)
+    shown = written(drawing)
+    # Of the 120 from 90 on, with a quarter more before them; and as many behind the 120 from there.
+    assert [int(id) for id in shown.ids] == list(result.ids[60:210])
+    assert shown.names[0] == "  ".join([*["U+6A76"] * tokens.MOST_NAMED, "…"])
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -224,13 +275,10 @@ def test_chips_lie_side_by_side_within_the_paper(random_gpt2, dark):
     result = tokens.text_pieces(random_gpt2, text)
     drawing = tokens.figure(result, dark=dark)
     save(drawing, "png", "svg")
-    rows: dict[float, list[tuple[float, float]]] = {}
-    for patch in drawing.axes[0].patches:
-        rows.setdefault(patch.get_y(), []).append((patch.get_x(), patch.get_width()))
-    for row in rows.values():
-        ends = [left + width for left, width in row]
+    for row in rows(drawing).values():
+        ends = [box.get_x() + box.get_width() for box in row]
         assert max(ends) <= RIGHT + 1e-9
-        assert all(left >= end for (left, _), end in zip(row[1:], ends, strict=False))
+        assert all(box.get_x() >= end for box, end in zip(row[1:], ends, strict=False))
 
 
 def test_a_chip_longer_than_a_row_is_cut():
@@ -247,10 +295,76 @@ def test_a_chip_longer_than_a_row_is_cut():
     assert {chip.name for chip in chips[2:-1]} == {"…"}
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), *EVERY_THIRD.values()])
-def test_every_text_draws_without_a_warning(wide_gpt2, text):
-    kinds = ("png", "svg") if text in HOSTILE.values() else ()
-    save(tokens.figure(tokens.text_pieces(wide_gpt2, text)), *kinds)
+@dataclasses.dataclass
+class Written:
+    """What is written in a strip: in the chips, below and above them, and at the rows' left."""
+
+    pieces: list[str]
+    ids: list[str]
+    names: list[str]
+    positions: list[tuple[int, int]]
+    """The position written at each row, and how many ids stand in the rows above it."""
+
+
+def written(drawing: Figure) -> Written:
+    found = Written([], [], [], [])
+    for text in drawing.axes[0].texts[3:-1]:
+        shown, kind = text.get_text(), (text.get_ha(), text.get_size())
+        if kind == ("right", SMALL_SIZE):
+            found.positions.append((int(shown.replace(",", "")), len(found.ids)))
+        elif kind == ("center", TEXT_SIZE):
+            found.pieces.append(shown)
+        elif kind == ("center", SMALL_SIZE):
+            found.ids.append(shown)
+        elif shown:
+            found.names.append(shown)
+    return found
+
+
+def joined(text: str, pieces: list[bytes]) -> list[list[bytes]]:
+    """Those of the pieces that make up characters together."""
+    borders = set(itertools.accumulate(len(one.encode()) for one in text))
+    found: list[list[bytes]] = [[]]
+    for piece, end in zip(pieces, itertools.accumulate(map(len, pieces)), strict=True):
+        found[-1].append(piece)
+        if end in borders:
+            found.append([])
+    return [group for group in found if len(group) > 1]
+
+
+def code_points(group: list[bytes]) -> list[str]:
+    return [f"{ord(one):04X}" for one in b"".join(group).decode() if one > "\x7f"]
+
+
+@every_text
+def test_every_chip_says_what_the_tokenizer_gives(wide_gpt2, text):
+    """Ids, pieces, bytes in hex, names of characters, and positions; and it can be drawn."""
+    ids = wide_gpt2.tokenizer(text).input_ids
+    windows = {-1: (max(0, len(ids) - MOST_CHIPS), len(ids))}
+    if len(ids) > 1000:
+        windows |= {0: (0, 120), 500: (440, 560)}
+    for position, (begin, end) in windows.items():
+        drawing = tokens.figure(tokens.id_pieces(wide_gpt2, ids, position))
+        shown = written(drawing)
+        assert shown.ids == [str(id) for id in ids[begin:end]]
+        assert all(place == begin + count for place, count in shown.positions)
+        strings = wide_gpt2.tokenizer.convert_ids_to_tokens(ids[begin:end])
+        for piece, string, id in zip(shown.pieces, strings, ids[begin:end], strict=True):
+            decoded = wide_gpt2.tokenizer.decode([id], clean_up_tokenization_spaces=False)
+            if not is_whole(string):
+                assert in_hex(piece) == raw(string).hex(" ")
+            elif decoded.isascii() and decoded.isprintable() and len(decoded) <= 16:
+                assert piece == decoded.replace(" ", "␣")
+            else:
+                assert piece == label(readable(string))
+        if not begin and end == len(ids):
+            points = [re.findall(r"U\+(\w+)", name) for name in shown.names]
+            groups = joined(text, [raw(string) for string in strings])
+            assert points == [code_points(group) for group in groups]
+    if text in HOSTILE.values():
+        save(drawing, "png", "svg")
+    elif text in EVERY_THIRD.values():
+        save(drawing)
 
 
 def test_every_token_of_the_vocabulary_can_be_drawn_and_none_looks_empty(random_gpt2):

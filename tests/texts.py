@@ -1,5 +1,8 @@
 """Texts of many kinds, each of which some tokenizer, table or figure has stumbled over."""
 
+import pytest
+from prompts import HOSTILE
+
 
 def long_text() -> str:
     """A text of exactly 1,024 of GPT-2's tokens: 64 sentences of 16, no two of them alike."""
@@ -83,3 +86,6 @@ TEXTS: dict[str, str] = {
 
 EVERY_THIRD: dict[str, str] = dict([*TEXTS.items()][::3])
 """For what takes long and does not depend on the text: drawing, settings, random numbers."""
+
+EVERY: dict[str, str] = {**HOSTILE, **TEXTS}
+every_text = pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)

@@ -39,10 +39,11 @@ from gpt2lab.inspections.tokens import TokenPieces, id_pieces
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.score_figure import SCALES, figure
-from gpt2lab.scoring import LARGEST_WINDOW, LN_2, Numbers, Window, numbers
+from gpt2lab.scoring import LARGEST_WINDOW, LN_2, MOST_READ, Numbers, Window, numbers
 from gpt2lab.snippets import preamble
 from gpt2lab.tokens import encode, prompt_ids, token_bytes
-from gpt2lab.trace import Trace
+from gpt2lab.trace import Text, Trace
+from gpt2lab.work import block_work, head_work, largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +82,21 @@ class Score(Numbers):
         return float(-self.logprobs[1:].sum() / LN_2 / count) if count else float("nan")
 
 
+MORE = 2
+"""Times as much work as elsewhere may be done: long products, which a processor does fastest."""
+
+
 def score(
-    trace: Trace,
+    text: Text,
     colour: str = "log-probability",
     position: int = -1,
     window: int = 0,
     stride: int = 0,
 ) -> Score:
-    """Score the traced text; by default all of it is in view."""
-    sliding = Window.checked(trace.gpt2, window, stride)
-    return _score(trace.gpt2, trace.ids.tolist(), trace, sliding, colour, position)
+    """Score a traced text, all of which is in view by default, or one too long for a trace."""
+    sliding = Window.checked(text.gpt2, window, stride)
+    trace = text if isinstance(text, Trace) else None
+    return _score(text.gpt2, text.ids.tolist(), trace, sliding, colour, position)
 
 
 def score_text(
@@ -166,23 +172,30 @@ def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
+def is_read_whole(gpt2: Gpt2, tokens: int) -> bool:
+    """Whether a text of so many tokens is scored in half a minute, in windows as by default."""
+    read = Window.checked(gpt2).read(tokens)
+    one = gpt2.n_layer * block_work(gpt2, gpt2.n_positions) + head_work(gpt2, gpt2.n_positions)
+    return read <= MOST_READ and read / gpt2.n_positions * one <= MORE * largest(gpt2)
+
+
 def snippet(
-    trace: Trace,
+    text: Text,
     colour: str = "log-probability",
     position: int = -1,
     window: int = 0,
     stride: int = 0,
 ) -> str:
     """Code that binds `logprobs`, `ranks`, `entropy_bits` and `loss`."""
-    sliding = Window.checked(trace.gpt2, window, stride)
-    size, step, length = sliding.size, sliding.stride, len(trace)
+    sliding = Window.checked(text.gpt2, window, stride)
+    size, step, length = sliding.size, sliding.stride, len(text)
     passes = "    logits = model(ids).logits[0, :-1]  # behind each token but the last"
     if length > size:
         begins = sliding.begins(length)
         first = f"{size - step - 1} if begin else 0"  # what a window before has counted is left out
         passes = f"""    windows = [(begin, ids[:, begin:begin + {size}]) for begin in {begins}]
     logits = torch.cat([model(part).logits[0, {first}:-1] for begin, part in windows])"""
-    return f"""{preamble(trace.gpt2, trace.ids.tolist())}
+    return f"""{preamble(text.gpt2, text.ids.tolist())}
 with torch.no_grad():
 {passes}
 logits = torch.nn.functional.pad(logits.float(), (0, 0, 1, 0), value=torch.nan)  # first: unknown
@@ -220,4 +233,5 @@ INSPECTION = Inspection(
         ),
     ),
     of_text=score_text,
+    whole=is_read_whole,
 )

@@ -22,6 +22,7 @@ with the others. Even what looks like one character may be several: the astronau
 invisible joiner, and 🚀.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,16 +30,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gpt2lab.chips import Chip, Head, strip
+from gpt2lab.chips import Chip, Head, strip, window
 from gpt2lab.figures import drawable, label
-from gpt2lab.inspection import Inspection, Table
+from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.models import Gpt2
+from gpt2lab.refusal import checked_number
 from gpt2lab.snippets import source, where
 from gpt2lab.tokens import character_starts, describe, encode, readable, token_bytes
-from gpt2lab.trace import Trace
+from gpt2lab.trace import Text
 
-MOST_CHIPS = 200
-"""Longest text whose tokens are all drawn; of a longer one these first, the table has all."""
+MOST_NAMED = 6
+"""Characters that are named above a chip; hardly any token has bytes of more."""
+MOST_LISTED = 20_000
+"""Longest text that is looked at whole: a table with more rows keeps a browser busy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,7 @@ class TokenPieces:
         it begins with bytes that complete an earlier one. Equal numbers: pieces that belong
         together.
     limit: number of tokens that the model can read at once.
+    position: around which the chips of a long text are drawn.
     """
 
     text: str
@@ -68,6 +73,7 @@ class TokenPieces:
     hex: tuple[str, ...]
     starts: tuple[int, ...]
     limit: int
+    position: int
 
     @property
     def round_trip(self) -> bool:
@@ -86,9 +92,9 @@ class TokenPieces:
         return readable("".join(self.tokens[position] for position in group))
 
 
-def token_pieces(trace: Trace) -> TokenPieces:
-    """Tokens of the traced text."""
-    return id_pieces(trace.gpt2, trace.ids.tolist())
+def token_pieces(text: Text, position: int = -1) -> TokenPieces:
+    """Tokens of a text, which nobody needs to have read."""
+    return id_pieces(text.gpt2, text.ids.tolist(), position)
 
 
 def text_pieces(gpt2: Gpt2, text: str) -> TokenPieces:
@@ -98,8 +104,9 @@ def text_pieces(gpt2: Gpt2, text: str) -> TokenPieces:
     return replace(pieces, kept=pieces.text == text)
 
 
-def id_pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
+def id_pieces(gpt2: Gpt2, ids: list[int], position: int = -1) -> TokenPieces:
     """Tokens of any ids."""
+    places = len(ids) or 1
     described = describe(gpt2, ids)
     decoded = gpt2.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     return TokenPieces(
@@ -112,24 +119,23 @@ def id_pieces(gpt2: Gpt2, ids: list[int]) -> TokenPieces:
         hex=tuple(token_bytes(token).hex(" ") for token in described.tokens),
         starts=character_starts(described.tokens),
         limit=described.limit,
+        position=int(checked_number("position", position, -places, places - 1)) % places,
     )
 
 
 def figure(result: TokenPieces, dark: bool = False) -> Figure:
     """The text as rows of chips with their ids; pieces of one character share a chip."""
-    count = shown = len(result.ids)
-    if count > MOST_CHIPS:
-        # Not in the middle of a character, if it began within the strip.
-        shown = result.starts[MOST_CHIPS] or MOST_CHIPS
-    groups = [range(one.start, min(one.stop, shown)) for one in result.groups if one.start < shown]
+    count = len(result.ids)
+    groups = window(result.groups, result.position)
     chips = [chip(result, group, _ids_below(result, group)) for group in groups]
+    note = ""
+    if sum(map(len, groups)) < count:
+        note = f"drawn: {groups[0].start:,} to {groups[-1].stop - 1:,}, the table has all"
     size = sum(len(token_bytes(token)) for token in result.tokens)
     over = f": {count - result.limit:,} too many to be read at once" if count > result.limit else ""
     head = Head(
         title=f"{count:,} of {_many(result.limit, 'token')}{over}",
-        note=f"the first {shown:,} of {count:,} are drawn, the table has all"
-        if shown < count
-        else "",
+        note=note,
         facts=f"{_many(len(result.text), 'character')} · {_many(size, 'byte')}"
         f" · {round_trip_in_words(result)}",
         filled=count / result.limit,
@@ -173,8 +179,8 @@ def _ids_below(result: TokenPieces, group: range) -> tuple[str, ...]:
 def _chip_text(result: TokenPieces, position: int) -> str:
     """Token as its chip shows it; bytes that are no character, in hex."""
     shown = result.shown[position]
-    whole = _characters(result, [position])
-    return label(shown if "�" not in whole else shown.replace("\\x", " ").strip())
+    broken = any(map(_is_byte, _characters(result, [position])))
+    return label(shown.replace("\\x", " ").strip() if broken else shown)
 
 
 def _name(result: TokenPieces, group: range) -> str:
@@ -183,24 +189,30 @@ def _name(result: TokenPieces, group: range) -> str:
     The figures' font has no emoji, so those have their code points alone.
     """
     characters = _characters(result, group)
-    if len(group) == 1 and "�" not in characters:
+    if len(group) == 1 and not any(map(_is_byte, characters)):
         return ""
-    return "  ".join(_point(one) for one in characters if one > "\x7f")
+    once = re.sub("[\udc80-\udcff]+", "\udc80", characters)
+    points = [_point(one) for one in once if one > "\x7f"]
+    return "  ".join([*points[:MOST_NAMED], "…"] if len(points) > MOST_NAMED else points)
 
 
 def _point(character: str) -> str:
-    if character == "�":
-        return character
+    if _is_byte(character):
+        return "�"
     point = f"U+{ord(character):04X}"
-    if not (drawable(character) and character.isprintable()):
+    if character == "�" or not (drawable(character) and character.isprintable()):
         return point
     return f"{point} {'◌' if unicodedata.combining(character) else ''}{character}"
 
 
 def _characters(result: TokenPieces, group: Sequence[int]) -> str:
-    """Characters of neighbouring tokens; � for bytes that are none."""
+    """Characters of neighbouring tokens, and a lone surrogate for each byte of none."""
     pieces = (token_bytes(result.tokens[position]) for position in group)
-    return b"".join(pieces).decode("utf-8", "replace")
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def _is_byte(character: str) -> bool:
+    return "\udc80" <= character <= "\udcff"
 
 
 def _many(count: int, what: str) -> str:
@@ -239,9 +251,9 @@ def answer(result: TokenPieces) -> dict[str, Any]:
     }
 
 
-def snippet(trace: Trace) -> str:
+def snippet(text: Text, position: int = -1) -> str:
     """Code that binds `ids`, `tokens`, `text`, `again`, `round_trip` and `limit`."""
-    gpt2, pieces = trace.gpt2, token_pieces(trace)
+    gpt2, pieces = text.gpt2, token_pieces(text)
     ids = f"tokenizer.encode({pieces.text!r})" if pieces.round_trip else repr(list(pieces.ids))
     if pieces.ids == (gpt2.tokenizer.bos_token_id,):
         ids = "[tokenizer.bos_token_id]"
@@ -272,5 +284,9 @@ INSPECTION = Inspection(
     answer=answer,
     snippet=snippet,
     reproduces=("ids", "tokens", "text", "again", "round_trip", "limit"),
+    controls=(
+        Control("position", "position", "around which the chips of a long text are drawn", -1),
+    ),
     of_text=text_pieces,
+    whole=lambda _, tokens: tokens <= MOST_LISTED,
 )

@@ -99,7 +99,8 @@ def _inspection_parameters(inspection: Inspection) -> list[inspect.Parameter]:
     text = [] if inspection.of_model else [TEXTS if inspection.of_texts else TEXT]
     if inspection.of_text:
         text = [TEXT.replace(name=_text_of(inspection.of_text))]
-    taken = inspect.signature(inspection.of_texts or inspection.compute).parameters
+    function = inspection.of_texts or inspection.of_text or inspection.compute
+    taken = inspect.signature(function).parameters
     controls = [
         _parameter(one.name, one.accepts or one.type, one.default)
         for one in inspection.controls

@@ -13,6 +13,7 @@ import gradio as gr
 
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.models import Gpt2
+from gpt2lab.progress import heard_by
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import describe
 from gpt2lab.ui.attention_maps import server_functions
@@ -21,10 +22,12 @@ from gpt2lab.ui.examples import example_choice
 from gpt2lab.ui.header import plain
 from gpt2lab.ui.interactive import build_interactive, drawing_value
 from gpt2lab.ui.limits import MODEL_QUEUE, QUIET
+from gpt2lab.ui.reading import Reading, reading
 from gpt2lab.ui.session import Session, Subject, Writer, subject
 from gpt2lab.ui.sidebar import Sidebar
 from gpt2lab.ui.strip_above import strip_lines
 from gpt2lab.ui.traces import Traces
+from gpt2lab.ui.waiting import shown_while_waiting
 
 FORMULAS = [
     {"left": "$$", "right": "$$", "display": True},
@@ -121,17 +124,19 @@ def build_inspection_tab(
             if inspection.uses_decoding:
                 arguments["decoding"] = sidebar.decoding(values[len(names) :])
                 arguments["prompt_length"] = looked_at.prompt_length
-            trace = traces.trace(gpt2, looked_at.ids)
-            result = inspection.compute(trace, **arguments)
+            read = reading(inspection, gpt2, looked_at, traces)
+            arguments = read.arguments(inspection, arguments)
+            with heard_by(shown_while_waiting()):
+                result = inspection.compute(read.text, **arguments)
             return (
                 above,
-                "" if inspection.of_model else _note(gpt2, session, looked_at, text),
+                "" if inspection.of_model else _note(read, session, looked_at, text),
                 gr.update(visible=False),
                 drawing_value(inspection, result)
                 if inspection.interactive
                 else inspection.figure(result, dark=dark),
                 rounded(inspection.table(result)),
-                inspection.snippet(trace, **arguments),
+                inspection.snippet(read.text, **arguments),
                 inputs,
                 result,
             )
@@ -158,10 +163,18 @@ def build_inspection_tab(
     return InspectionTab(inspection, pairs, choice)
 
 
-def _note(gpt2: Gpt2, session: Session, looked_at: Subject, typed: str) -> str:
+def _note(read: Reading, session: Session, looked_at: Subject, typed: str) -> str:
     """A line about the text: which part of it, what an empty one means, how exact numbers are."""
+    gpt2 = read.text.gpt2
     note = f"{len(looked_at.ids):,} of at most {gpt2.n_positions:,} tokens"
-    if looked_at.dropped:
+    if read.whole:
+        note = (
+            f"{len(read.text):,} tokens, of which {plain(gpt2.name)} reads "
+            f"at most {gpt2.n_positions:,} at once; here are all of them"
+        )
+        if read.first:
+            note += f", so what the strip above calls position 0 is {read.first:,} here"
+    elif looked_at.dropped:
         note += f"; the {looked_at.dropped:,} before them do not fit into the context"
     if session.focus is not None:
         passage = session.transcript.passages[session.focus.passage]

@@ -69,14 +69,20 @@ class Subject:
     """The text that is looked at.
 
     prompt_length: how many of its tokens stood there before the model wrote.
-    dropped: how many tokens stood before it that do not fit into the model's context.
+    before, after: the tokens around it, which do not fit into the model's context.
     position: the position whose next token is looked at; -1 is the end of the text.
     """
 
     ids: tuple[int, ...]
     prompt_length: int
-    dropped: int = 0
+    before: tuple[int, ...] = ()
     position: int = -1
+    after: tuple[int, ...] = ()
+
+    @property
+    def dropped(self) -> int:
+        """How many tokens stood before it."""
+        return len(self.before)
 
 
 def subject(gpt2: Gpt2, session: Session, writer: Writer) -> Subject:
@@ -91,9 +97,12 @@ def subject(gpt2: Gpt2, session: Session, writer: Writer) -> Subject:
     behind = len(before) + session.focus.offset + 1
     dropped = max(writing.dropped if writing else 0, behind - gpt2.n_positions)
     dropped = min(dropped, max(0, behind - 2))
-    ids = (*before, *passage.ids)[dropped : dropped + gpt2.n_positions]
+    whole = (*before, *passage.ids)
+    ids = whole[dropped : dropped + gpt2.n_positions]
     prompt_length = len(before) - dropped + writing.forced if writing else len(ids)
-    return Subject(ids, max(1, prompt_length), dropped, max(0, behind - dropped - 2))
+    position = max(0, behind - dropped - 2)
+    after = whole[dropped + len(ids) :]
+    return Subject(ids, max(1, prompt_length), whole[:dropped], position, after)
 
 
 def fitted(gpt2: Gpt2, ids: Sequence[int], room: int) -> Subject:
@@ -104,4 +113,4 @@ def fitted(gpt2: Gpt2, ids: Sequence[int], room: int) -> Subject:
     room = int(checked_number("the number of new tokens", room, 0, gpt2.n_positions - 1))
     dropped = max(0, len(ids) + room - gpt2.n_positions)
     seen = tuple(ids[dropped:]) or tuple(prompt_ids(gpt2, ""))
-    return Subject(seen, len(seen), dropped)
+    return Subject(seen, len(seen), tuple(ids[:dropped]))

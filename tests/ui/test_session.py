@@ -77,7 +77,7 @@ def test_a_focus_on_each_token_of_an_answer(gpt2: Gpt2, strategy: str) -> None:
     assert_every_token_is_found(gpt2, transcript)
     prompt = len(transcript.passages[0].ids)
     found = subject(gpt2, Session(transcript, Focus(1, 2)), NOTHING)
-    assert found == Subject(transcript.ids(), prompt, 0, prompt + 1)
+    assert found == Subject(transcript.ids(), prompt, (), prompt + 1)
 
 
 def test_a_focus_on_greedy_tokens_finds_the_likeliest(gpt2: Gpt2) -> None:
@@ -144,7 +144,7 @@ def test_a_focus_on_your_own_text(random_gpt2: Gpt2) -> None:
     ids = transcript.passages[0].ids
     for offset in range(1, len(ids)):
         found = subject(random_gpt2, Session(transcript, Focus(0, offset)), NOTHING)
-        assert found == Subject(ids, len(ids), 0, offset - 1)
+        assert found == Subject(ids, len(ids), (), offset - 1)
     # Nothing foretells a text's first token.
     assert subject(random_gpt2, Session(transcript, Focus(0, 0)), NOTHING).position == 0
 
@@ -181,10 +181,10 @@ def test_what_another_model_wrote_is_looked_at_as_far_as_this_one_can_see(
 
 def test_what_does_not_fit_is_dropped_from_the_beginning(random_gpt2: Gpt2) -> None:
     ids = range(1000, 1200)
-    assert fitted(random_gpt2, ids, room=0) == Subject(tuple(ids[72:]), 128, 72)
-    assert fitted(random_gpt2, ids, room=100) == Subject(tuple(ids[172:]), 28, 172)
+    assert fitted(random_gpt2, ids, room=0) == Subject(tuple(ids[72:]), 128, tuple(ids[:72]))
+    assert fitted(random_gpt2, ids, room=100) == Subject(tuple(ids[172:]), 28, tuple(ids[:172]))
     assert fitted(random_gpt2, ids[:100], room=28) == Subject(tuple(ids[:100]), 100)
-    assert fitted(random_gpt2, ids[:100], room=29) == Subject(tuple(ids[1:100]), 99, 1)
+    assert fitted(random_gpt2, ids[:100], room=29) == Subject(tuple(ids[1:100]), 99, (ids[0],))
 
 
 @pytest.mark.parametrize("room", [128, -1, 100_000])
