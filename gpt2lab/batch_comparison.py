@@ -18,6 +18,7 @@ from gpt2lab.batches import (
     checked_work,
     end_logits,
     fitted,
+    last_logits,
     pad,
     pass_work,
     same_as_alone,
@@ -29,8 +30,9 @@ from gpt2lab.tokens import decode, describe, readable
 from gpt2lab.trace import Trace
 from gpt2lab.work import unasked
 
-ROUNDING = 8
-"""Roundings of the largest logit that two right ways to compute it may be apart."""
+WITHIN, ROUNDINGS = 1e-4, 8
+"""How far two right ways to compute a logit may be apart: by this much, or by so many roundings of
+the largest logit if they are more, as they are where numbers have few digits."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class BatchComparison:
         if not self.wrong:
             rows = f"All {self.rows} rows agree" if self.rows > 1 else "The one row agrees"
             return f"{rows} with the text alone within {largest:.1g} logits{self._reason_right()}."
-        differ = "row differs" if len(self.wrong) == 1 else "rows differ"
+        differ = f"{'row' if self.rows == 1 else 'rows'} differ"
+        differ += "s" if len(self.wrong) == 1 else ""
         size = f"{largest:.1f}" if largest >= 1 else f"{largest:.2g}"
         return (
             f"{len(self.wrong)} of {self.rows} {differ} from the text alone by up to {size} "
@@ -199,10 +202,14 @@ def compare(
     batch = pad(gpt2, rows, padding_side, use_mask, pad_token)
     settings = fitted(gpt2, len(rows), batch.width, decoding, steps)
     checked_work(gpt2, len(rows), batch.width, 2 if settings else 1)
-    alone = torch.stack([text.logits() for text in texts])
-    last, text_end = end_logits(gpt2, batch)
-    errors = _errors(last, alone)
+    alone = _alone(texts)
     written = write(gpt2, batch, settings) if settings else None
+    if written and written.first_logits is not None and batch.left:
+        # Every text ends in the last column, where generate has begun.
+        last = text_end = written.first_logits
+    else:
+        last, text_end = end_logits(gpt2, batch)
+    errors = _errors(last, alone)
     ids = written.ids.cpu() if written else torch.empty((len(rows), 0), dtype=torch.long)
     counts = written.counts if written else (0,) * len(rows)
     answers = [row[:count].tolist() for row, count in zip(ids, counts, strict=True)]
@@ -222,7 +229,7 @@ def compare(
         max_logit_error=errors.cpu().numpy(),
         text_end_error=_errors(text_end, alone).cpu().numpy(),
         tolerance=_tolerance(gpt2, alone),
-        configurations=_configurations(gpt2, batch, pad_token, alone, float(errors.max())),
+        configurations=_configurations(gpt2, batch, pad_token, alone, errors),
         output_ids=ids.numpy(),
         outputs=tuple(decode(gpt2, answer) for answer in answers),
         shown=tuple(readable("".join(describe(gpt2, answer).tokens)) for answer in answers),
@@ -235,32 +242,46 @@ def compare(
     )
 
 
+@torch.no_grad()
+def _alone(texts: Sequence[Trace]) -> Tensor:
+    """Logits behind each text alone: (rows, vocab)."""
+    ends = torch.stack([text.hidden[-1, -1] for text in texts])
+    return texts[0].gpt2.model.lm_head(ends).float()
+
+
 def _errors(logits: Tensor, alone: Tensor) -> Tensor:
     return (logits - alone).abs().amax(-1)
 
 
 def _tolerance(gpt2: Gpt2, alone: Tensor) -> float:
-    """In float32 rounding stays far below 1e-3; other numbers have fewer digits."""
-    return max(1e-3, ROUNDING * torch.finfo(gpt2.model.dtype).eps * float(alone.abs().max()))
+    rounding = torch.finfo(gpt2.model.dtype).eps * float(alone.abs().max())
+    return max(WITHIN, ROUNDINGS * rounding)
 
 
 def _configurations(
-    gpt2: Gpt2, batch: PaddedBatch, pad_token: str, alone: Tensor, known: float
+    gpt2: Gpt2, batch: PaddedBatch, pad_token: str, alone: Tensor, errors: Tensor
 ) -> tuple[Configuration, ...]:
-    """The largest error under every configuration; that of the batch itself is known already."""
+    """The largest error under every configuration; `errors` are those of the batch itself.
+
+    A row without padding is the same under all of them, so only the others are computed.
+    """
     ways = [
         (side, mask, counted)
         for side in SIDES
         for mask, counted in ((True, True), (True, False), (False, True))
     ]
-    passes = (len(ways) - 1) * pass_work(gpt2, len(batch.rows), batch.width)
-    found = []
-    for side, mask, counted in ways:
-        error = None
-        if (side, mask, counted) == (batch.padding_side, batch.use_mask, True):
-            error = known
-        elif passes <= 2 * unasked(gpt2):
+    own = (batch.padding_side, batch.use_mask, True)
+    largest = {own: float(errors.max())}
+    others = [way for way in ways if way != own]
+    padded = batch.pads.any(dim=1)
+    rest = float(errors[~padded].max())
+    if not padded.any():
+        largest |= dict.fromkeys(others, rest)
+    elif len(others) * pass_work(gpt2, int(padded.sum()), batch.width) <= 2 * unasked(gpt2):
+        batches = []
+        for side, mask, counted in others:
             other = pad(gpt2, batch.rows, side, mask, pad_token)
-            error = float(_errors(end_logits(gpt2, other, counted)[0], alone).max())
-        found.append(Configuration(side, mask, counted, error))
-    return tuple(found)
+            batches.append(other if counted else other.uncounted())
+        found = _errors(last_logits(gpt2, batches, padded), alone[padded]).amax(-1)
+        largest |= {way: max(rest, one) for way, one in zip(others, found.tolist(), strict=True)}
+    return tuple(Configuration(*way, largest.get(way)) for way in ways)

@@ -128,9 +128,9 @@ def _errors(
     axes.set_yticks(places, [str(row) for row in places])
     axes.axvline(result.tolerance, color=colours.ink, linewidth=0.8, linestyle=":")
     for row, error in enumerate(result.max_logit_error.tolist()):
-        axes.text(
-            values[row] * 1.6, row, f"{error:.2g}", color=colours.ink, fontsize=8, va="center"
-        )
+        # Behind the bar, and not across the dotted line.
+        place = 1.6 * max(values[row], result.tolerance)
+        axes.text(place, row, f"{error:.2g}", color=colours.ink, fontsize=8, va="center")
     axes.set_xticks([1e-6, 1e-3, 1, 1e3], ["1e-6", "1e-3", "1", "1,000"])
     axes.minorticks_off()
     style(axes, dark)

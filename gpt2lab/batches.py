@@ -20,12 +20,12 @@ generator of its own, which nobody else can disturb, and which gives the ids tha
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from gpt2lab.decoding import Decoding, final_scores
 from gpt2lab.draws import Draw
@@ -79,6 +79,11 @@ class PaddedBatch:
     def left(self) -> bool:
         """Whether the pads stand before the text."""
         return self.padding_side == "left"
+
+    def uncounted(self) -> "PaddedBatch":
+        """The same batch with the positions that a forward pass gives it: it counts the columns."""
+        columns = torch.arange(self.width, device=self.input_ids.device)
+        return replace(self, position_ids=columns.expand_as(self.input_ids))
 
 
 def checked_rows(gpt2: Gpt2, texts: object, first: int = 0) -> list[list[int]]:
@@ -158,21 +163,44 @@ def own_tokenizer(gpt2: Gpt2) -> PreTrainedTokenizerBase:
 
 
 @torch.no_grad()
-def end_logits(gpt2: Gpt2, batch: PaddedBatch, counted: bool = True) -> tuple[Tensor, Tensor]:
+def end_logits(gpt2: Gpt2, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
     """Logits of the batch in its last column, and at each text's last token: (rows, vocab) each.
 
-    The first are those from which `generate` chooses the first new token. If not `counted`, the
-    positions are left to the forward pass, which counts columns.
+    The first are those from which `generate` chooses the first new token.
     """
-    states = gpt2.model.transformer(
-        batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids if counted else None,
-        use_cache=False,
-    ).last_hidden_state
+    states = _states(gpt2, batch.input_ids, batch.attention_mask, batch.position_ids)
     rows = torch.arange(len(batch.rows), device=states.device)
-    last = gpt2.model.lm_head(states[:, -1]).float()
-    return last, gpt2.model.lm_head(states[rows, batch.text_ends]).float()
+    ends = torch.cat([states[:, -1], states[rows, batch.text_ends]])
+    last, text_end = gpt2.model.lm_head(ends).float().chunk(2)
+    return last, text_end
+
+
+@torch.no_grad()
+def last_logits(gpt2: Gpt2, batches: Sequence[PaddedBatch], chosen: Tensor) -> Tensor:
+    """Logits of the chosen rows of each batch in the last column: (batches, rows, vocab).
+
+    Small batches, all of one shape, go through the model together: most of the time that a short
+    pass takes goes into reading the weights.
+    """
+    parts = (
+        torch.cat([tensor[chosen] for tensor in tensors]).split(
+            max(1, gpt2.n_positions // batches[0].width)
+        )
+        for tensors in (
+            [batch.input_ids for batch in batches],
+            [batch.attention_mask for batch in batches],
+            [batch.position_ids for batch in batches],
+        )
+    )
+    last = torch.cat([_states(gpt2, *part)[:, -1] for part in zip(*parts, strict=True)])
+    return gpt2.model.lm_head(last).float().unflatten(0, (len(batches), -1))
+
+
+def _states(gpt2: Gpt2, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    """What the logits are made of, in every column: (rows, width, n_embd)."""
+    return gpt2.model.transformer(
+        ids, attention_mask=mask, position_ids=positions, use_cache=False
+    ).last_hidden_state
 
 
 def pass_work(gpt2: Gpt2, rows: int, width: int) -> float:
@@ -197,11 +225,27 @@ class Written:
     ids: (rows, new tokens) as `generate` returns them: ended rows are filled up with eos.
     counts: (rows,) how many of these the row has written, its end-of-text token included.
     finish_reasons: (rows,) "length", "eos" or "stop".
+    first_logits: (rows, vocab) from which it chose the first new token: those of the batch's last
+        column. None under beam search, which works on log-probabilities.
     """
 
     ids: Tensor
     counts: tuple[int, ...]
     finish_reasons: tuple[str, ...]
+    first_logits: Tensor | None
+
+
+class FirstLogits(LogitsProcessor):
+    """Comes before all stages, keeps the logits of the first step, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.logits: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores as they are."""
+        if self.logits is None:
+            self.logits = scores.clone()
+        return scores
 
 
 def fitted(
@@ -228,18 +272,20 @@ def write(gpt2: Gpt2, batch: PaddedBatch, decoding: Decoding) -> Written:
     """Continue every row with `model.generate` on the batch; `decoding` has to be `fitted`."""
     arguments = decoding.generate_arguments()
     arguments.pop("stop_strings", None)
-    processors = LogitsProcessorList()
-    if decoding.strategy == "sample":
+    first, processors = FirstLogits(), LogitsProcessorList()
+    if decoding.strategy != "beam":
         # Greedy decoding behind a draw takes what was drawn.
         arguments = {"do_sample": False, "max_new_tokens": decoding.max_new_tokens}
         # A private method, which tests/test_batches.py guards. It looks at the mask: a repetition
         # penalty leaves out the pads on the left.
-        processors = gpt2.model._get_logits_processor(
+        stages = gpt2.model._get_logits_processor(
             decoding.prepared_config(gpt2, batch.width),
             input_ids_seq_length=batch.width,
             device=gpt2.model.device,
             model_kwargs={"attention_mask": batch.attention_mask},
         )
+        processors = LogitsProcessorList([first, *stages])
+    if decoding.strategy == "sample":
         processors.append(Draw(decoding.seed, gpt2.model.device))
     sequences = gpt2.model.generate(
         batch.input_ids,
@@ -254,7 +300,8 @@ def write(gpt2: Gpt2, batch: PaddedBatch, decoding: Decoding) -> Written:
         now = finish_reasons(criteria, sequences[:, :end])
         for row in [row for row, reason in enumerate(reasons) if not reason]:
             counts[row], reasons[row] = end - batch.width, now[row]
-    return Written(sequences[:, batch.width :], tuple(counts), tuple(reasons))
+    ids = sequences[:, batch.width :]
+    return Written(ids, tuple(counts), tuple(reasons), first.logits)
 
 
 @torch.no_grad()

@@ -1,15 +1,15 @@
 """Padding, passes and continuations of a batch are those of plain transformers."""
 
+import dataclasses
 import functools
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from texts import TEXTS
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase, set_seed
 
-from gpt2lab.batch_comparison import BatchComparison, compare
+from gpt2lab.batch_comparison import WITHIN, BatchComparison, _tolerance, compare
 from gpt2lab.batches import (
     MOST_WRITTEN,
     PAD_TOKENS,
@@ -19,6 +19,7 @@ from gpt2lab.batches import (
     checked_work,
     end_logits,
     fitted,
+    last_logits,
     pad,
     same_as_alone,
     write,
@@ -33,6 +34,7 @@ from gpt2lab.trace import trace_ids, trace_text
 LOGITS = 1e-4
 """Largest difference of logits that are computed in two right ways: absolute."""
 BROKEN = 1e-2
+ONE_TOKEN = Decoding("greedy", max_new_tokens=1)
 THREE = ["Hello dear!", "Today we can go to", "The old man sat by the fire and told the"]
 ALL = list(itertools.product(SIDES, (True, False), PAD_TOKENS))
 each_way = pytest.mark.parametrize(("side", "mask", "token"), ALL)
@@ -101,8 +103,10 @@ def test_logits_are_those_of_the_first_step_of_generate(
         columns = plain(batch.input_ids, attention_mask=batch.attention_mask).logits
     expected = forward[range(3), batch.text_ends]
     torch.testing.assert_close(text_end, expected, rtol=0, atol=LOGITS)
-    uncounted, _ = end_logits(gpt2, batch, counted=False)
-    torch.testing.assert_close(uncounted, columns[:, -1], rtol=0, atol=LOGITS)
+    chosen = torch.tensor([True, False, True])
+    found = last_logits(gpt2, [batch, batch.uncounted()], chosen)
+    expected = torch.stack([forward[chosen, -1], columns[chosen, -1]])
+    torch.testing.assert_close(found, expected, rtol=0, atol=LOGITS)
 
 
 DECODINGS = {
@@ -212,9 +216,11 @@ def test_greedy_rows_are_compared_with_the_text_alone(pocket: Gpt2, penalty: flo
 # --- a row and its text alone --------------------------------------------------------------------
 
 
-def compared(gpt2: Gpt2, texts: list[str], *way: object) -> BatchComparison:
+def compared(
+    gpt2: Gpt2, texts: list[str], *way: object, decoding: Decoding = ONE_TOKEN
+) -> BatchComparison:
     traces = [trace_ids(gpt2, row) for row in checked_rows(gpt2, texts)]
-    return compare(traces, *way, decoding=Decoding("greedy", max_new_tokens=1))
+    return compare(traces, *way, decoding=decoding)
 
 
 @each_way
@@ -266,22 +272,45 @@ def test_errors_are_those_of_plain_transformers(gpt2: Gpt2, plain: GPT2LMHeadMod
     assert result.error("left", True) < LOGITS
 
 
-def test_forty_texts_are_right_on_the_left_and_wrong_without_a_mask(random_gpt2: Gpt2) -> None:
-    short = [text for text in TEXTS.values() if 0 < len(encode(random_gpt2, text)) <= 100]
-    assert len(short) >= 36
-    long = [
-        random_gpt2.tokenizer.decode(encode(random_gpt2, text)[:100])
-        for text in TEXTS.values()
-        if len(encode(random_gpt2, text)) > 100
-    ]
-    texts = [*short, *long]
-    for start in range(0, len(texts), 8):
-        group = texts[start : start + 8]
-        right, wrong = compared(random_gpt2, group), compared(random_gpt2, group, "left", False)
-        assert right.max_logit_error.max() < LOGITS
-        assert right.text_end_error.max() < LOGITS
-        assert wrong.max_logit_error[wrong.padded].min() > BROKEN
-        assert np.array_equal(right.pads, wrong.pads)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("strategy", ["greedy", "sample", "beam"])
+def test_the_logits_compared_are_those_that_generate_begins_with(
+    random_gpt2: Gpt2, side: str, strategy: str
+) -> None:
+    """Whatever the stages make of them afterwards."""
+    beams = 2 if strategy == "beam" else 1
+    decoding = Decoding(
+        strategy, max_new_tokens=2, repetition_penalty=1.5, min_new_tokens=1, num_beams=beams
+    )
+    result = compared(random_gpt2, THREE, side, decoding=decoding)
+    rows = checked_rows(random_gpt2, THREE)
+    batch = pad(random_gpt2, rows, side)
+    begun = random_gpt2.model.generate(
+        batch.input_ids,
+        attention_mask=batch.attention_mask,
+        max_new_tokens=1,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+    ).logits[0]
+    with torch.no_grad():
+        alone = [random_gpt2.model(torch.tensor([row])).logits[0, -1] for row in rows]
+    expected = (begun - torch.stack(alone)).abs().amax(-1)
+    np.testing.assert_allclose(result.max_logit_error, expected, rtol=0, atol=LOGITS)
+
+
+def test_the_words_turn_where_an_error_is_more_than_rounding(random_gpt2: Gpt2) -> None:
+    result = compared(random_gpt2, THREE)
+    assert result.tolerance == WITHIN == 1e-4
+    for error, agrees in ((0.99e-4, True), (1.01e-4, False)):
+        errors = np.array([0.0, error, 0.0])
+        changed = dataclasses.replace(result, max_logit_error=errors)
+        assert (changed.wrong == ()) == agrees
+        assert changed.verdict.startswith("All 3 rows agree " if agrees else "1 of 3 rows differs ")
+    # The place where the words turn moves with the size of the logits and of their last digit.
+    logits = torch.tensor([[-180.0, 20.0]])
+    assert _tolerance(random_gpt2, logits) == pytest.approx(8 * 2**-23 * 180)
+    assert _tolerance(random_gpt2, logits / 100) == 1e-4
 
 
 def test_what_needs_no_padding_is_never_wrong(random_gpt2: Gpt2) -> None:

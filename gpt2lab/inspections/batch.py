@@ -37,6 +37,7 @@ from gpt2lab.batch_figure import agreement, figure
 from gpt2lab.batches import MOST_ROWS, PAD_TOKENS, SIDES, checked_rows, fitted
 from gpt2lab.decoding import Decoding
 from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.matrices import MOST_COLUMNS
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import Refusal, checked_number, quoted
 from gpt2lab.snippets import own_configuration, preamble, written_arguments
@@ -44,8 +45,10 @@ from gpt2lab.trace import Trace, trace_ids
 
 OTHERS = "Hello dear!\nToday we can go to\nThe old man sat by the fire and told the children about"
 LONGEST_FIRST = 1024
-STEPS, MOST_STEPS = 16, 100
-"""Tokens written behind each row: as many as are written in a second, and at most."""
+WINDOW = MOST_COLUMNS
+"""Tokens of a long first text: as many as the matrices show of a row."""
+STEPS, MOST_STEPS = 8, 100
+"""Tokens written behind each row: as many as are written in half a second; and the most of them."""
 
 
 def batch(
@@ -54,7 +57,7 @@ def batch(
     padding_side: str = "left",
     use_mask: bool = True,
     pad_token: str = "eos",
-    window: int = 24,
+    window: int = WINDOW,
     steps: int = STEPS,
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
@@ -152,7 +155,7 @@ def snippet(
     padding_side: str = "left",
     use_mask: bool = True,
     pad_token: str = "eos",
-    window: int = 24,
+    window: int = WINDOW,
     steps: int = STEPS,
     decoding: Decoding | None = None,
     prompt_length: int | None = None,
@@ -224,7 +227,7 @@ INSPECTION = Inspection(
             "window",
             "number",
             "of a long first text only the last so many tokens",
-            24,
+            WINDOW,
             low=1,
             high=LONGEST_FIRST,
         ),
