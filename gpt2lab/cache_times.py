@@ -15,12 +15,11 @@ from torch import Tensor
 from transformers import DynamicCache, GPT2LMHeadModel
 
 from gpt2lab.models import Gpt2
+from gpt2lab.output_comparison import EQUAL
 
 MOST_LENGTHS = 8
 MOST_REPEATS = 5
 """Times that each pass is measured, if there is time."""
-EQUAL = 1e-4
-"""Two correct ways to compute a logit in float32 differ by less."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from transformers import DynamicCache, GPT2LMHeadModel, LogitsProcessorList
 
 from gpt2lab.decoding import Decoding
 from gpt2lab.draws import Draw
+from gpt2lab.inspection import Control
 from gpt2lab.models import Gpt2
 from gpt2lab.refusal import checked_number
 from gpt2lab.stopping import stop_strings_criteria
@@ -26,15 +27,15 @@ DRAWING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
 """Stages that generate applies under sampling alone."""
 LONG = 256
 """From so many tokens on a prompt is not read again: its keys and values follow from its trace."""
-MOST_STEPS = 12
-"""Tokens that are written when a short run is all that is looked at."""
+STEPS = Control("steps", "number", "tokens to write", 5, low=1, high=12)
+"""How many tokens a run has that is only looked at; `short_prompt` checks it."""
 
 Shape = tuple[int, ...]
 
 
 def short_prompt(trace: Trace, steps: int, prompt_length: int | None) -> list[int]:
     """The first `prompt_length` tokens, by default all, but never so many that no step has room."""
-    steps = int(checked_number("steps", steps, 1, MOST_STEPS))
+    steps = int(checked_number(STEPS.name, steps, STEPS.low, STEPS.high))
     room = max(1, trace.gpt2.n_positions - steps)
     return trace.ids[: min(prompt_length or len(trace), room)].tolist()
 
@@ -59,18 +60,21 @@ def limited(decoding: Decoding, steps: int) -> Decoding:
 
 
 def own_draws(
-    gpt2: Gpt2, decoding: Decoding, prompt_length: int
+    gpt2: Gpt2, prompt: Sequence[int], decoding: Decoding, cache: DynamicCache | None
 ) -> tuple[dict[str, Any], Draw | None]:
-    """Arguments of one call of `generate` for one sequence, and what draws in it if anything."""
-    criteria = {"stopping_criteria": stop_strings_criteria(gpt2, decoding)}
+    """Arguments of one call of `generate` for one sequence, and what draws in it if anything.
+
+    `cache` is what is `known` of the prompt.
+    """
+    more = {"stopping_criteria": stop_strings_criteria(gpt2, decoding), **_begun(cache, decoding)}
     # The settings that also hold under greedy decoding are left to generate itself.
     sampled = decoding.strategy == "sample"
     plain = replace(decoding, strategy="greedy") if sampled else decoding
-    arguments = plain.generate_arguments() | criteria
+    arguments = plain.generate_arguments() | more
     arguments.pop("stop_strings", None)
     if not sampled:
         return arguments, None
-    stages = decoding.stages(gpt2, [0] * prompt_length)
+    stages = decoding.stages(gpt2, prompt)
     processors = [stage.processor for stage in stages if stage.name in DRAWING]
     draw = Draw(decoding.seed, gpt2.model.device)
     return arguments | {"logits_processor": LogitsProcessorList([*processors, draw])}, draw
@@ -83,7 +87,7 @@ def known(trace: Trace, prompt: list[int]) -> DynamicCache | None:
     return trace.prefix(len(prompt) - 1).key_values()
 
 
-def begun(cache: DynamicCache | None, decoding: Decoding) -> dict[str, Any]:
+def _begun(cache: DynamicCache | None, decoding: Decoding) -> dict[str, Any]:
     """A copy of what is `known`, as an argument of `generate`, which writes into it."""
     if cache is None:
         return {}
@@ -113,7 +117,7 @@ def outputs_of(
 ) -> Outputs:
     """Run `generate` behind the prompt; `cache` is what is `known` of it."""
     ids = torch.tensor([prompt], device=gpt2.model.device)
-    arguments, draw = own_draws(gpt2, decoding, len(prompt))
+    arguments, draw = own_draws(gpt2, prompt, decoding, cache)
     outputs = gpt2.model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -121,7 +125,6 @@ def outputs_of(
         output_logits=True,
         output_scores=True,
         **arguments,
-        **begun(cache, decoding),
     )
     every_score = tuple(draw.seen) if draw else outputs.scores
     beams = outputs.beam_indices if decoding.strategy == "beam" else None

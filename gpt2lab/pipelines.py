@@ -21,7 +21,7 @@ from transformers import DynamicCache, TextGenerationPipeline
 from gpt2lab.batches import own_tokenizer
 from gpt2lab.decoding import Decoding
 from gpt2lab.models import Gpt2
-from gpt2lab.outputs import begun, own_draws
+from gpt2lab.outputs import DRAWING, own_draws
 
 DEFAULTS = ("do_sample", "temperature", "top_k", "max_new_tokens")
 """Settings whose defaults are compared."""
@@ -58,7 +58,7 @@ def arguments_of(
 
     `cache` is what is known of the prompt, as `gpt2lab.outputs` makes it.
     """
-    return own_draws(gpt2, decoding, len(prompt))[0] | begun(cache, decoding)
+    return own_draws(gpt2, prompt, decoding, cache)[0]
 
 
 def filled_in_by(pipe: TextGenerationPipeline, said: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +85,7 @@ def defaults_of(gpt2: Gpt2, pipe: TextGenerationPipeline) -> dict[str, tuple[str
 
 def as_sampled(decoding: Decoding, temperature: float) -> Decoding:
     """What a call means in which a pipeline fills in that it samples at this temperature."""
-    if decoding.strategy == "sample":
-        return replace(decoding, temperature=temperature)
-    plain = Decoding()
-    return replace(
-        decoding,
-        strategy="sample",
-        temperature=temperature,
-        top_k=plain.top_k,
-        top_p=plain.top_p,
-        min_p=plain.min_p,
-        typical_p=plain.typical_p,
-    )
+    # Under greedy decoding a setting of sampling had no effect, so it is not taken as said.
+    said = decoding if decoding.strategy == "sample" else Decoding()
+    sampling = {name: getattr(said, name) for name in DRAWING} | {"temperature": temperature}
+    return replace(decoding, strategy="sample", **sampling)

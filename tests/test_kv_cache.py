@@ -1,16 +1,22 @@
 """KV cache: logits and sizes against transformers, and that times are measured as is said."""
 
 import dataclasses
-import io
-import warnings
+import json
+import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import student
 import torch
-from texts import EVERY_THIRD
+from drawings import save
+from matplotlib.figure import Figure
+from texts import TEXTS
 
 import gpt2lab
 from gpt2lab import cache_times
+from gpt2lab.cache_times import KvCache
 from gpt2lab.inspections import kv_cache
 from gpt2lab.refusal import Refusal
 from gpt2lab.tokens import encode
@@ -29,22 +35,102 @@ def measured_anew():
     cache_times.compared.cache_clear()
 
 
-@pytest.mark.parametrize("text", EVERY_THIRD.values(), ids=EVERY_THIRD)
-def test_the_logits_are_those_of_a_plain_forward_pass(random_gpt2, monkeypatch, text):
+@pytest.mark.parametrize("name", TEXTS)
+def test_everything_shown_is_what_transformers_gives(request, monkeypatch, name):
+    """Record, table, answer, figure and code of every text; times are those of the record."""
     monkeypatch.setattr(cache_times, "MOST_REPEATS", 1)
-    ids = (encode(random_gpt2, text) or [50256])[:128]
-    result = gpt2lab.kv_cache(trace_ids(random_gpt2, ids), "alone", LONG)
+    gpt2 = request.getfixturevalue("wide_gpt2" if name == "1,024 tokens" else "random_gpt2")
+    ids = (encode(gpt2, TEXTS[name]) or [50256])[: gpt2.n_positions]
+    trace = trace_ids(gpt2, ids)
+    result = gpt2lab.kv_cache(trace, "alone", LONG)
     assert result.lengths[-1] == len(ids) == result.longest == result.text_length
-    with torch.no_grad():
-        outputs = random_gpt2.model(torch.tensor([ids]), use_cache=True)
-    for length, logits in zip(result.lengths, result.logits, strict=True):
-        expected = outputs.logits[0, length - 1].numpy()
-        np.testing.assert_allclose(logits, expected, rtol=0, atol=LOGITS)
-    assert result.differences.max() < LOGITS
-    layers = outputs.past_key_values.layers
-    assert result.cache_bytes[-1] == sum(one.keys.nbytes + one.values.nbytes for one in layers)
-    assert result.cache_bytes == result.formula_bytes
-    assert result.formula_bytes[-1] == 2 * 3 * len(ids) * 32 * 4
+    assert len(ids) == 1024 or name != "1,024 tokens"
+    logits, sizes = plain_passes(gpt2.model, ids, result.lengths)
+    assert sizes[-1] == 2 * gpt2.n_layer * len(ids) * gpt2.n_embd * 4
+    np.testing.assert_allclose(result.logits, logits, rtol=0, atol=LOGITS)
+    assert_table(result, sizes)
+    assert_answer(result, sizes)
+    assert_figure(kv_cache.figure(result), result, sizes)
+    names = student.run(kv_cache.snippet(trace, "alone", LONG))
+    np.testing.assert_allclose(names["logits"], logits, rtol=0, atol=LOGITS)
+    assert names["cache_bytes"] == sizes
+
+
+@torch.no_grad()
+def plain_passes(model, ids, lengths) -> tuple[np.ndarray, list[int]]:
+    """Logits behind each length, and the bytes of the cache that transformers makes for it."""
+    logits, sizes = [], []
+    for length in lengths:
+        outputs = model(torch.tensor([ids[:length]]), use_cache=True, logits_to_keep=1)
+        logits.append(outputs.logits[0, 0].numpy())
+        layers = outputs.past_key_values.layers
+        sizes.append(sum(one.keys.nbytes + one.values.nbytes for one in layers))
+    return np.stack(logits), sizes
+
+
+def assert_table(result: KvCache, sizes: list[int]) -> None:
+    table = kv_cache.table(result)
+    columns = dict(zip(table.headers, zip(*table.rows, strict=True), strict=True))
+    with_it, without_it = np.array(result.seconds_with), np.array(result.seconds_without)
+    assert columns.pop("tokens") == result.lengths
+    np.testing.assert_allclose(columns.pop("with cache (ms)"), 1000 * with_it)
+    np.testing.assert_allclose(columns.pop("without (ms)"), 1000 * without_it)
+    np.testing.assert_allclose(columns.pop("times as long"), without_it / with_it)
+    assert columns.pop("measurements") == result.repeats
+    assert 0 <= max(columns.pop("largest difference of a logit")) < LOGITS
+    assert list(columns.pop("bytes of the cache")) == sizes
+    assert list(columns.pop("by the formula")) == sizes
+    assert columns == {}
+
+
+def assert_answer(result: KvCache, sizes: list[int]) -> None:
+    answer = kv_cache.answer(result)
+    assert json.loads(json.dumps(answer)) == answer
+    assert 0 <= max(answer.pop("largest_differences")) < LOGITS
+    assert_verdict(answer.pop("verdict"), result, sizes)
+    assert answer == {
+        "text_length": result.text_length,
+        "repeated": result.repeated,
+        "lengths": list(result.lengths),
+        "seconds_with_cache": result.seconds_with.tolist(),
+        "seconds_without_cache": result.seconds_without.tolist(),
+        "measurements": list(result.repeats),
+        "cache_bytes": sizes,
+        "formula_bytes": sizes,
+    }
+
+
+def assert_verdict(verdict: str, result: KvCache, sizes: list[int]) -> None:
+    difference = re.search(r"logits equal those without it \(largest difference (\S+)\)", verdict)
+    assert difference
+    assert float(difference[1]) < LOGITS
+    with_it, without_it = 1000 * result.seconds_with, 1000 * result.seconds_without
+    times = f"one more takes {with_it[-1]:.3g} ms with it and {without_it[-1]:.3g} ms without"
+    assert f"At {result.lengths[-1]:,} tokens, {times}" in verdict
+    size = re.search(r"The cache takes (\S+) (KiB|MiB), exactly (\S+) · ([^.]*) bytes", verdict)
+    assert size
+    assert size[1] == f"{sizes[-1] / {'KiB': 2**10, 'MiB': 2**20}[size[2]]:,.1f}"
+    factors = f"{size[3]} · {size[4]}".replace(",", "").split(" · ")
+    assert math.prod(map(int, factors)) == sizes[-1]
+
+
+def assert_figure(drawing: Figure, result: KvCache, sizes: list[int]) -> None:
+    said = " ".join(drawing.get_suptitle().split())
+    assert said == f"{result.verdict} {result.facts}"
+    assert result.facts.startswith(f"the text's {result.text_length:,} tokens")
+    times, memory = drawing.axes
+    without_it, with_it = times.lines
+    assert [line.get_label() for line in times.lines] == ["without cache", "with"]
+    np.testing.assert_allclose(without_it.get_ydata(), 1000 * result.seconds_without)
+    np.testing.assert_allclose(with_it.get_ydata(), 1000 * result.seconds_with)
+    np.testing.assert_allclose(memory.lines[0].get_ydata(), np.array(sizes) / 2**20)
+    for line in (*times.lines, *memory.lines):
+        assert tuple(line.get_xdata()) == result.lengths
+    for axes in drawing.axes:
+        places = axes.get_xticks().tolist()
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == [f"{n:,}" for n in places]
+        assert set(places) <= set(result.lengths)
+        assert places[-1] == result.lengths[-1]
 
 
 def test_the_difference_is_that_to_a_pass_without_cache(random_gpt2, monkeypatch):
@@ -136,21 +222,6 @@ def test_what_is_no_way_to_fill_is_refused(random_gpt2, wrong):
         gpt2lab.kv_cache(trace_text(random_gpt2, TEXT), wrong)
 
 
-def test_the_table_and_the_answer_show_the_record(random_gpt2):
-    result = gpt2lab.kv_cache(trace_text(random_gpt2, TEXT))
-    answer = kv_cache.answer(result)
-    assert answer["lengths"] == list(result.lengths)
-    assert answer["seconds_with_cache"] == result.seconds_with.tolist()
-    for place, row in enumerate(kv_cache.table(result).rows):
-        length, with_it, without_it, ratio, count, difference, size, formula = row
-        assert (length, count) == (result.lengths[place], result.repeats[place])
-        assert with_it == pytest.approx(1000 * answer["seconds_with_cache"][place])
-        assert without_it == pytest.approx(1000 * answer["seconds_without_cache"][place])
-        assert ratio == pytest.approx(without_it / with_it)
-        assert difference == answer["largest_differences"][place]
-        assert size == formula == 768 * length
-
-
 def test_a_wrong_size_would_be_said(random_gpt2):
     result = gpt2lab.kv_cache(trace_text(random_gpt2, TEXT), "alone", LONG)
     assert "The cache takes 5.2 KiB, exactly 2 · 3 · 7 · 32 · 4 bytes." in result.verdict
@@ -160,13 +231,13 @@ def test_a_wrong_size_would_be_said(random_gpt2):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_figure_draws_the_times_and_sizes(random_gpt2, dark):
-    result = gpt2lab.kv_cache(trace_text(random_gpt2, TEXT))
+    result = gpt2lab.kv_cache(trace_text(random_gpt2, TEXT), seconds=LONG)
     drawing = kv_cache.figure(result, dark=dark)
-    times, sizes = drawing.axes
-    without_it, with_it = (line.get_ydata() for line in times.lines)
-    np.testing.assert_allclose(without_it, 1000 * result.seconds_without)
-    np.testing.assert_allclose(with_it, 1000 * result.seconds_with)
-    np.testing.assert_allclose(sizes.lines[0].get_ydata(), np.array(result.cache_bytes) / 2**20)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        drawing.savefig(io.BytesIO(), format="png")
+    assert_figure(drawing, result, [768 * length for length in result.lengths])
+    assert "the text's 7 tokens, repeated up to 128 · each time is" in drawing.get_suptitle()
+    save(drawing, "png")
+
+
+@pytest.fixture(autouse=True)
+def in_the_projects_folder(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)

@@ -1,18 +1,37 @@
-"""Temperature: the sweep and the cuts against transformers on many texts, the figure, the code.
+"""Temperature: every number on many texts against transformers, the figure, the code.
 
-Probabilities agree within 1e-5, entropies within 1e-4 bits; counts are equal.
+The reference is a plain forward pass and transformers' own logits processors, made here by hand.
+Probabilities agree within 1e-5, and within a thousandth where they are small; entropies within
+1e-4 bits; counts are equal. What is printed is rounded besides. The processors begin with the
+lab's logits, which are tested first to be those of the forward pass: see test_next_token.py.
 """
 
+import ast
 import dataclasses
 import doctest
 import json
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import student
 import torch
+from matplotlib.axes import Axes
 from test_inspections import EVERY_STAGE, run, save
-from test_next_token import eager, read
-from texts import EVERY_THIRD, TEXTS, long_text
+from test_next_token import (
+    Asked,
+    asked,
+    assert_close,
+    at_the_end,
+    each_text,
+    eager,
+    entropy_bits,
+    reader,
+    softmax,
+    temper,
+)
+from texts import TEXTS, long_text
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -25,10 +44,13 @@ from transformers import (
 
 from gpt2lab import temperature_figure
 from gpt2lab.decoding import Decoding
+from gpt2lab.figures import label
 from gpt2lab.inspections import temperature as module
-from gpt2lab.inspections.temperature import TEMPERATURES, temperature
-from gpt2lab.tokens import encode
+from gpt2lab.inspections.temperature import TEMPERATURES, Temperature, temperature
+from gpt2lab.tokens import encode, readable
 from gpt2lab.trace import trace_ids, trace_text
+
+__all__ = ["reader"]  # a fixture
 
 VALUES = 1e-5
 BITS = 1e-4
@@ -53,52 +75,218 @@ def reference_logits(gpt2, ids: list[int]) -> torch.Tensor:
         return eager(gpt2.path)(torch.tensor([ids])).logits[:, -1]
 
 
-# --- numbers -------------------------------------------------------------------------------------
+# --- every text ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", EVERY_THIRD.values(), ids=EVERY_THIRD)
-def test_sweep_and_cuts_are_those_of_transformers(random_gpt2, text):
-    ids = read(random_gpt2, text)
-    prompt = torch.tensor([ids])
-    scores = RepetitionPenaltyLogitsProcessor(1.3)(prompt, reference_logits(random_gpt2, ids))
-    result = temperature(trace_ids(random_gpt2, ids), decoding=CUTTING)
+@dataclasses.dataclass
+class Expected:
+    """What transformers makes of a text under `CUTTING`.
 
-    assert result.ids == tuple(scores[0].topk(8).indices.tolist())
-    assert (result.temperatures[0], result.temperatures[-1]) == (0.1, 2.0)
-    for place, one in list(enumerate(result.temperatures))[::3]:
-        expected = TemperatureLogitsWarper(one)(prompt, scores)[0].double().softmax(-1)
-        np.testing.assert_allclose(
-            result.probabilities[place], expected[list(result.ids)].numpy(), rtol=0, atol=VALUES
-        )
-        unlisted = np.delete(expected.numpy(), result.ids).sum()
-        assert result.others[place] == pytest.approx(unlisted, rel=1e-3, abs=1e-12)
-        bits = -torch.xlogy(expected, expected).sum() / np.log(2)
-        assert result.entropy_bits[place] == pytest.approx(float(bits), abs=BITS)
+    ids: the eight most probable tokens, and the one that follows; sweep: the distribution at every
+    temperature, (n_temperatures, vocab_size); now: the distribution at the current one, and ranked
+    the same from the highest probability to the lowest.
+    """
 
-    warped = TemperatureLogitsWarper(0.7)(prompt, scores)
-    whole = warped[0].double().softmax(-1)
-    np.testing.assert_allclose(
-        result.ranked, whole.sort(descending=True).values.numpy(), rtol=0, atol=VALUES
+    ids: list[int]
+    sweep: torch.Tensor
+    bits: np.ndarray
+    now: np.ndarray
+    now_bits: float
+    ranked: np.ndarray
+    cuts: "list[ExpectedCut]"
+
+    def others(self, temperature: float) -> float:
+        probabilities = self.sweep[TEMPERATURES.index(temperature)].double()
+        return float(np.delete(probabilities.numpy(), self.ids).sum())
+
+
+class ExpectedCut(NamedTuple):
+    """left: whether it and those before it keep a token; alone: how many it keeps on its own."""
+
+    name: str
+    value: float
+    left: np.ndarray
+    alone: int
+
+    @property
+    def kept(self) -> int:
+        return int(self.left.sum())
+
+
+def penalized(place: Asked, logits: torch.Tensor) -> torch.Tensor:
+    """What the temperature divides: (1, vocab_size)."""
+    return RepetitionPenaltyLogitsProcessor(1.3)(place.ids, logits[None].clone())
+
+
+def by_transformers(place: Asked) -> Expected:
+    prompt, now = place.ids, temper(place.trace.gpt2)
+    scores = penalized(place, place.logits)
+    ids = scores[0].topk(8).indices.tolist()
+    if place.chosen is not None:
+        ids = [*dict.fromkeys([*ids, place.chosen])]
+    sweep = torch.cat(
+        [TemperatureLogitsWarper(one / 20)(prompt, scores) for one in range(2, 41)]
+    ).log_softmax(-1)
+    probabilities = sweep.exp()
+    warped = TemperatureLogitsWarper(now)(prompt, scores)
+    at_present = softmax(warped[0])
+    return Expected(
+        ids=ids,
+        sweep=probabilities,
+        bits=-(probabilities * sweep).sum(-1).numpy() / np.log(2),
+        now=at_present,
+        now_bits=entropy_bits(at_present),
+        ranked=-np.sort(-at_present),
+        cuts=cuts_by_transformers(place, warped),
     )
-    np.testing.assert_allclose(result.current, whole[list(result.ids)].numpy(), rtol=0, atol=VALUES)
+
+
+def cuts_by_transformers(place: Asked, scores: torch.Tensor) -> list[ExpectedCut]:
+    """What `CUTTING` keeps of scores that the temperature has divided."""
     warpers = {
-        "top_k": TopKLogitsWarper(300),
-        "top_p": TopPLogitsWarper(0.95),
-        "min_p": MinPLogitsWarper(0.01),
-        "typical_p": TypicalLogitsWarper(0.9),
+        "top_k": (300, TopKLogitsWarper(300)),
+        "top_p": (0.95, TopPLogitsWarper(0.95)),
+        "min_p": (0.01, MinPLogitsWarper(0.01)),
+        "typical_p": (0.9, TypicalLogitsWarper(0.9)),
     }
-    assert [cut.name for cut in result.cuts] == list(warpers)
-    chained = warped
-    for cut, warper in zip(result.cuts, warpers.values(), strict=True):
-        alone = warper(prompt, warped.clone())
-        chained = warper(prompt, chained.clone())
-        kept = chained[0].isfinite()
-        assert cut.kept == int(kept.sum())
-        assert cut.alone == int(alone.isfinite().sum())
-        assert cut.kept_mass == pytest.approx(float(whole[kept].sum()), abs=VALUES)
-        if cut.ranked:  # what is kept are the first so many
-            together = result.ranked[: cut.kept].sum(dtype=np.float64)
-            assert together == pytest.approx(cut.kept_mass, abs=1e-4)
+    cuts, chained = [], scores
+    for name, (value, warper) in warpers.items():
+        chained = warper(place.ids, chained.clone())
+        alone = int(warper(place.ids, scores.clone()).isfinite().sum())
+        cuts.append(ExpectedCut(name, value, chained[0].isfinite().numpy(), alone))
+    return cuts
+
+
+@each_text
+def test_record_answer_table_figure_and_code_give_the_numbers_of_transformers(reader, text):
+    assert_numbers(asked(reader, text))
+
+
+def test_the_numbers_after_1024_tokens_are_those_of_transformers(wide_gpt2):
+    place = at_the_end(wide_gpt2, long_text())
+    assert place.ids.shape == (1, 1024)
+    assert_numbers(place)
+
+
+def assert_numbers(place: Asked) -> None:
+    expected = by_transformers(place)
+    decoding = dataclasses.replace(CUTTING, temperature=temper(place.trace.gpt2))
+    result = temperature(place.trace, place.position, decoding)
+    assert_record(result, expected)
+    assert_answer(result, expected, place)
+    assert_table(result, expected, place)
+    assert_figure(result, expected, place)
+    code = module.snippet(place.trace, place.position, decoding)
+    names = student.run(code)
+    assert_printed(names, expected)
+    # The code has made its own logits.
+    warped = TemperatureLogitsWarper(decoding.temperature)(place.ids, penalized(place, place.plain))
+    assert names["kept"] == tuple(cut.kept for cut in cuts_by_transformers(place, warped))
+
+
+def assert_record(result: Temperature, expected: Expected) -> None:
+    assert result.ids == tuple(expected.ids)
+    assert_close(result.probabilities, expected.sweep[:, expected.ids].numpy())
+    np.testing.assert_allclose(result.entropy_bits, expected.bits, rtol=0, atol=BITS)
+    assert_close(result.current, expected.now[expected.ids])
+    assert_close(result.ranked, expected.ranked)
+
+
+def assert_answer(result: Temperature, expected: Expected, place: Asked) -> None:
+    answer = module.answer(result)
+    names = place.trace.gpt2.tokenizer.convert_ids_to_tokens(expected.ids)
+    assert answer["position"] == place.position
+    assert answer["temperature"] == temper(place.trace.gpt2)
+    assert answer["temperatures"] == [one / 20 for one in range(2, 41)]
+    assert [(one["id"], one["token"]) for one in answer["tokens"]] == list(
+        zip(expected.ids, names, strict=True)
+    )
+    probabilities = np.array([one["probabilities"] for one in answer["tokens"]]).T
+    assert_close(probabilities, expected.sweep[:, expected.ids].numpy())
+    np.testing.assert_allclose(answer["entropy_bits"], expected.bits, rtol=0, atol=BITS)
+    for shown, cut in zip(answer["cuts"], expected.cuts, strict=True):
+        assert (shown["name"], shown["value"]) == (cut.name, cut.value)
+        assert (shown["kept"], shown["kept_alone"]) == (cut.kept, cut.alone)
+        assert_close(shown["kept_mass"], expected.now[cut.left].sum())
+
+
+def assert_table(result: Temperature, expected: Expected, place: Asked) -> None:
+    table = module.table(result)
+    columns = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0]
+    places = [TEMPERATURES.index(one) for one in columns]
+    now = f"p now (T = {temper(place.trace.gpt2):g})"
+    assert table.headers == ("token", "id", *(f"p at T = {one:g}" for one in columns), now)
+    *rows, others, bits = table.rows
+    for (shown, id, *cells), expected_id in zip(rows, expected.ids, strict=True):
+        token = readable(place.trace.gpt2.tokenizer.convert_ids_to_tokens(id))
+        assert (shown, id) == ("✓ " * (id == place.chosen) + token, expected_id)
+        assert_close(cells, [*expected.sweep[places, id].numpy(), expected.now[id]])
+    assert (others[:2], bits[:2]) == (("all other tokens", ""), ("entropy in bits", ""))
+    rest = np.delete(expected.now, expected.ids).sum()
+    assert_close(others[2:], [*map(expected.others, columns), rest])
+    every_bits = [*expected.bits[places], expected.now_bits]
+    np.testing.assert_allclose(bits[2:], every_bits, rtol=0, atol=BITS)
+
+
+def assert_figure(result: Temperature, expected: Expected, place: Asked) -> None:
+    sweep, ranked, entropy, together = module.figure(result).axes
+    lines = sweep.lines[: len(expected.ids)]
+    for line, id in zip(lines, expected.ids, strict=True):
+        assert_close(line.get_xdata(), [one / 20 for one in range(2, 41)])
+        assert_close(line.get_ydata(), expected.sweep[:, id].numpy())
+        assert (line.get_linewidth() == 3) == (id == place.chosen)
+    for written, id in zip(sweep.texts, expected.ids, strict=True):
+        token = readable(place.trace.gpt2.tokenizer.convert_ids_to_tokens(id))
+        assert written.get_text() == "✓ " * (id == place.chosen) + label(token)
+    np.testing.assert_allclose(entropy.lines[0].get_ydata(), expected.bits, rtol=0, atol=BITS)
+    now = temper(place.trace.gpt2)
+    assert ranked.get_title().startswith(f"all 50,257 tokens by rank at T = {now:g}\n")
+    ranks = ranked.lines[0].get_xdata()
+    assert_close(ranked.lines[0].get_ydata(), expected.ranked[ranks - 1])
+    ranks = together.lines[0].get_xdata()
+    assert_close(together.lines[0].get_ydata(), expected.ranked.cumsum()[ranks - 1])
+    assert ranks[-1] == 50257
+    assert_cuts_in_words(ranked, expected)
+
+
+def assert_cuts_in_words(axes: Axes, expected: Expected) -> None:
+    """The legend has what each cut keeps, the title what is left in the end."""
+    *drawn, last = expected.cuts
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    for text, cut in zip(texts, drawn, strict=True):
+        # What is the same alone is not said twice.
+        alone = "" if cut.alone == cut.kept else f" (alone {cut.alone:,})"
+        words, mass = text.rsplit(", ", 1)
+        assert words == f"{cut.name} {cut.value:g}: {cut.kept:,} kept{alone}"
+        assert percent(mass) == pytest.approx(expected.now[cut.left].sum(), abs=6e-4)
+    pattern = r"in the end (\S+) tokens?, (\S+) of the probability \(typical_p has no line\)"
+    count, mass = re.fullmatch(pattern, axes.get_title().split("\n")[1]).groups()
+    assert count == f"{last.kept:,}"
+    assert percent(mass) == pytest.approx(expected.now[last.left].sum(), abs=6e-4)
+
+
+def percent(text: str) -> float:
+    assert text.endswith("%")
+    return float(text[:-1]) / 100
+
+
+def assert_printed(names: dict[str, Any], expected: Expected) -> None:
+    """What the code binds, what is kept, and a line for each temperature."""
+    probabilities = expected.sweep[:, expected.ids].numpy()
+    assert_close(names["probabilities"], probabilities)
+    np.testing.assert_allclose(names["entropy_bits"], expected.bits, rtol=0, atol=BITS)
+    kept, *rows = names["printed"].splitlines()
+    assert kept == f"kept: {names['kept']}"
+    for row, one, bits, values in zip(
+        rows, TEMPERATURES, expected.bits, probabilities, strict=True
+    ):
+        shown, shown_bits, shown_values = ast.literal_eval(row)
+        assert shown == one
+        assert shown_bits == pytest.approx(float(bits), abs=BITS)
+        assert_close(shown_values, values)
+
+
+# --- numbers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decoding", SETTINGS.values(), ids=SETTINGS)
@@ -201,18 +389,17 @@ def test_the_table_and_the_answer_show_the_record(pocket, decoding):
 
 
 @pytest.mark.parametrize("name", ["every cut", "cold", "greedy", "beam"])
-def test_the_code_prints_the_sweep_and_what_is_kept(pocket, monkeypatch, capsys, name):
+def test_the_code_prints_the_sweep_and_what_is_kept(pocket, monkeypatch, name):
     trace = trace_text(pocket, PROMPT)
     result = temperature(trace, 7, decoding=SETTINGS[name], prompt_length=3)
     code = module.snippet(trace, 7, decoding=SETTINGS[name], prompt_length=3)
     assert len([line for line in code.splitlines() if line.strip()]) <= 18
     monkeypatch.chdir(pocket.path.removesuffix("gpt2lab/pocket"))
-    names: dict = {}
-    exec(code, names)
+    names = student.run(code)
     for field in ("probabilities", "entropy_bits"):
         np.testing.assert_allclose(names[field], getattr(result, field), rtol=0, atol=VALUES)
     assert names["kept"] == result.kept
-    kept, *rows = capsys.readouterr().out.strip().splitlines()
+    kept, *rows = names["printed"].strip().splitlines()
     assert kept == f"kept: {result.kept}"
     assert len(rows) == len(TEMPERATURES)
     assert rows[0].startswith("(0.1, ")

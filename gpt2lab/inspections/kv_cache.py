@@ -35,7 +35,7 @@ from gpt2lab.trace import Trace
 FILLS = ("repeated", "alone")
 
 
-def kv_cache(trace: Trace, fill: str = "repeated", seconds: float = 1.5) -> KvCache:
+def kv_cache(trace: Trace, fill: str = "repeated", seconds: float = 1.0) -> KvCache:
     """Compute the logits behind prefixes of the text with and without a cache, and take the time.
 
     fill: "repeated" fills the context with the text, "alone" takes it as it is.
@@ -89,7 +89,7 @@ def answer(result: KvCache) -> dict[str, Any]:
     }
 
 
-def snippet(trace: Trace, fill: str = "repeated", seconds: float = 1.5) -> str:
+def snippet(trace: Trace, fill: str = "repeated", seconds: float = 1.0) -> str:
     """Code that binds `logits`, (lengths, vocab_size), and `cache_bytes`."""
     result = kv_cache(trace, fill, seconds)
     ids = trace.ids.tolist()
@@ -128,6 +128,6 @@ INSPECTION = Inspection(
         Control(
             "fill", "choice", "a short text: repeat it up to the context?", FILLS[0], choices=FILLS
         ),
-        Control("seconds", "number", "about how long to measure", 1.5, low=0.5, high=10.0),
+        Control("seconds", "number", "about how long to measure", 1.0, low=0.5, high=10.0),
     ),
 )

@@ -35,11 +35,11 @@ import numpy as np
 import torch
 
 from gpt2lab.decoding import Decoding, processed
-from gpt2lab.inspection import Control, Inspection, Table
+from gpt2lab.inspection import Inspection, Table
 from gpt2lab.logits_or_scores_figure import figure
 from gpt2lab.output_comparison import LogitsOrScores, with_others
 from gpt2lab.outputs import (
-    MOST_STEPS,
+    STEPS,
     Shape,
     known,
     outputs_of,
@@ -234,6 +234,6 @@ INSPECTION = Inspection(
     answer=answer,
     snippet=snippet,
     reproduces=("logits", "scores", "plain", "transition_scores", "normalized", "removed"),
-    controls=(Control("steps", "number", "tokens to write", 5, low=1, high=MOST_STEPS),),
+    controls=(STEPS,),
     uses_decoding=True,
 )

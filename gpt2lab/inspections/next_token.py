@@ -28,6 +28,7 @@ Beam search adds up log-probabilities, so under it the first stage turns the log
 (`log_softmax`), which changes no probability, and the others work on them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ class NextToken(Stages):
         """The token in the formula: the searched one, else the chosen, else the most probable."""
         if self.searched is not None:
             return self.searched
-        return int(self.order(-1)[0]) if self.chosen is None else self.chosen
+        return self.top(-1, 1)[0] if self.chosen is None else self.chosen
 
     @property
     def formula(self) -> str:
@@ -107,9 +108,8 @@ def next_token(
     decoding = decoding or Decoding()
     found = scores_of(trace, position, behind(trace, position, decoding, prompt_length))
     chosen = following(trace, position)
-    tops = [found.order(stage)[:show] for stage in range(len(found.stages))]
-    always = [id for id in (chosen, searched) if id is not None]
-    listed = np.union1d(np.concatenate(tops), np.array(always, dtype=np.int64)).tolist()
+    always = {id for id in (chosen, searched) if id is not None}
+    listed = sorted(always.union(*(found.top(stage, show) for stage in range(len(found.stages)))))
     return NextToken(
         position=position,
         stages=found.stages,
@@ -191,35 +191,45 @@ def table(result: NextToken) -> Table:
 def answer(result: NextToken) -> dict[str, Any]:
     """JSON of the endpoint: per stage how many tokens are kept, the entropy and the top tokens.
 
-    `searched` is the token that was searched for at that stage; null if there is none. A dropped
-    one has the probability 0, and neither logit nor rank.
+    `chosen` is the token that follows in the text, `searched` the one that was searched for: null
+    if there is none. A dropped one has the probability 0, and neither logit nor rank. `others` are
+    all tokens that the stage lists nowhere, so its probabilities sum to 1.
     """
-    stages = []
-    for stage, name in enumerate(result.stages):
-        ids = [int(id) for id in result.order(stage)[: result.show]]
-        top = [_listed(result, stage, id) for id in ids if np.isfinite(result.scores[stage][id])]
-        searched = result.searched
-        stages.append(
-            {
-                "name": name,
-                "kept": result.kept(stage),
-                "kept_mass": result.kept_mass(stage),
-                "entropy_bits": result.entropy_bits(stage),
-                "top": top,
-                "searched": None if searched is None else _listed(result, stage, searched),
-            }
-        )
+    stages = [_stage(result, stage) for stage in range(len(result.stages))]
     return {"position": result.position, "formula": result.formula, "stages": stages}
 
 
-def _listed(result: NextToken, stage: int, id: int) -> dict[str, Any]:
-    rank = result.rank(stage, id)
+def _stage(result: NextToken, stage: int) -> dict[str, Any]:
+    top = result.top(stage, result.show)
+    always = {"chosen": result.chosen, "searched": result.searched}
+    listed = {*top, *(id for id in always.values() if id is not None)}
+    records = _records(result, stage, listed)
     return {
-        "id": id,
-        "token": result.tokens[id],
-        "logit": None if rank is None else float(result.scores[stage][id]),
-        "probability": float(result.probabilities(stage)[id]),
-        "rank": rank,
+        "name": result.stages[stage],
+        "kept": result.kept(stage),
+        "kept_mass": result.kept_mass(stage),
+        "entropy_bits": result.entropy_bits(stage),
+        "top": [records[id] for id in top],
+        **{name: None if id is None else records[id] for name, id in always.items()},
+        "others": {
+            "count": result.scores.shape[1] - len(listed),
+            "probability": _others(result, stage, listed),
+        },
+    }
+
+
+def _records(result: NextToken, stage: int, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    probabilities = result.probabilities(stage)
+    ranks = {id: result.rank(stage, id) for id in ids}
+    return {
+        id: {
+            "id": id,
+            "token": result.tokens[id],
+            "logit": None if rank is None else float(result.scores[stage][id]),
+            "probability": float(probabilities[id]),
+            "rank": rank,
+        }
+        for id, rank in ranks.items()
     }
 
 
@@ -260,15 +270,14 @@ for p, i in zip(*scores[-1].softmax(-1).topk({int(show)})):
 
 def _shown_ids(result: NextToken) -> list[int]:
     """Top tokens of the logits and of the last stage, the one that follows, the searched one."""
-    first, last = (result.order(stage)[: result.show] for stage in (0, len(result.stages) - 1))
-    kept = [id for id in last if np.isfinite(result.scores[-1][id])]
+    first, last = result.top(0, result.show), result.top(-1, result.show)
     always = [id for id in (result.chosen, result.searched) if id is not None]
-    return [int(id) for id in dict.fromkeys([*first, *kept, *always])]
+    return [*dict.fromkeys([*first, *last, *always])]
 
 
-def _others(result: NextToken, stage: int, ids: list[int]) -> float:
+def _others(result: NextToken, stage: int, ids: Iterable[int]) -> float:
     """Probability of all tokens but `ids` at a stage."""
-    return float(np.delete(result.probabilities(stage), ids).sum(dtype=np.float64))
+    return float(np.delete(result.probabilities(stage), list(ids)).sum(dtype=np.float64))
 
 
 def _marks(result: NextToken, id: int) -> str:

@@ -32,8 +32,8 @@ from typing import Any
 import torch
 
 from gpt2lab.decoding import Decoding
-from gpt2lab.inspection import Control, Inspection, Table
-from gpt2lab.outputs import MOST_STEPS, known, short_prompt, short_run
+from gpt2lab.inspection import Inspection, Table
+from gpt2lab.outputs import STEPS, known, short_prompt, short_run
 from gpt2lab.pipeline_figure import figure
 from gpt2lab.pipelines import (
     DEFAULTS,
@@ -270,6 +270,6 @@ INSPECTION = Inspection(
     answer=answer,
     snippet=snippet,
     reproduces=("generated_ids", "pipeline_ids"),
-    controls=(Control("steps", "number", "tokens to write", 5, low=1, high=MOST_STEPS),),
+    controls=(STEPS,),
     uses_decoding=True,
 )

@@ -41,7 +41,7 @@ from gpt2lab.decoding import Decoding, Stage, final_scores
 from gpt2lab.figures import label
 from gpt2lab.inspection import Control, Inspection, Table
 from gpt2lab.snippets import preamble
-from gpt2lab.stages import CHOSEN, LN_2, behind, calls, class_names, following
+from gpt2lab.stages import CHOSEN, LN_2, behind, calls, class_names, following, highest
 from gpt2lab.temperature_figure import Line, draw
 from gpt2lab.tokens import describe, readable
 from gpt2lab.trace import Trace
@@ -149,8 +149,7 @@ def _scores(trace: Trace, position: int, before: Sequence[Stage]) -> torch.Tenso
 
 def _listed(scores: torch.Tensor, chosen: int | None) -> list[int]:
     """The most probable tokens, the same at every temperature, and the one that follows."""
-    order = np.argsort(-scores[0].cpu().numpy(), kind="stable")
-    listed = [int(id) for id in order[:LISTED]]
+    listed = highest(scores[0].cpu().numpy(), LISTED)
     return listed if chosen is None or chosen in listed else [*listed, chosen]
 
 
