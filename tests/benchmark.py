@@ -19,7 +19,7 @@ from statistics import median as median_of
 
 import torch
 from app_process import free_port
-from benchmark_page import maps_in_the_page, through_the_page
+from benchmark_page import maps_in_the_page, tabs_in_the_page, through_the_page
 from torch.utils.benchmark import Timer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, set_seed
 
@@ -118,6 +118,10 @@ def measure(gpt2: Gpt2) -> None:
         report("  in the page: another head of the layer", maps.head)
         report("  in the page: another layer", maps.layer)
         print(f"  {'  memory beyond what was there':<58}{maps.megabytes:10.1f} MB")
+
+    # Some leave room for what they write or append.
+    for name, seconds in tabs_in_the_page(gpt2, full[:-24]).items():
+        report(f"  in the page: from the click to {name}", seconds)
 
     traces = Traces()
     traces.trace(gpt2, full[:-1])

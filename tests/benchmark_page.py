@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import get_args
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect, sync_playwright
 from served import served
 
 from gpt2lab import Decoding, generate
+from gpt2lab.inspection import Group
+from gpt2lab.inspections import INSPECTIONS
 from gpt2lab.models import Gpt2
 from gpt2lab.ui.page import build_page
 
@@ -118,6 +121,47 @@ def maps_in_the_page(gpt2: Gpt2, ids: list[int]) -> Maps | None:
             layers.append(page.evaluate(UNTIL_DRAWN, [None, asked, f"layer {layer}, head 0"]))
             page.wait_for_timeout(2 * CALM)
     return Maps(first, median(heads), median(layers), megabytes)
+
+
+# From a click on a tab to the picture in it that is drawn.
+UNTIL_SHOWN = """async ([button, panel]) => {
+    const began = performance.now();
+    document.querySelector(button).click();
+    const drawn = () => {
+        const tab = document.querySelector(panel);
+        if (!tab?.checkVisibility()) return false;
+        const image = tab.querySelector(".picture img");
+        const stage = tab.querySelector(".interactive .stage");
+        return image ? image.complete && image.naturalWidth > 0 : stage?.childElementCount > 0;
+    };
+    const waits = () => !drawn() && performance.now() - began < 60000;
+    while (waits()) await new Promise((go) => setTimeout(go, 20));
+    return (performance.now() - began) / 1000;
+}"""
+
+
+def tabs_in_the_page(gpt2: Gpt2, ids: list[int]) -> dict[str, float]:
+    """Seconds from the click on each tab to its picture, of a text whose trace is there.
+
+    The first time that it is opened: so what the browser needs for a new tab is in it.
+    """
+    times: dict[str, float] = {}
+    with visitor(gpt2, {"text": gpt2.tokenizer.decode(ids), "tab": "parameters"}) as page:
+        if page is None:
+            return {}
+        page.locator("#tab-parameters .picture img").wait_for(timeout=PATIENCE)
+        for group in get_args(Group):
+            names = [one.name for one in INSPECTIONS if one.group == group]
+            for name in names:
+                page.wait_for_timeout(CALM)
+                if name == "parameters":
+                    page.locator("#group-weights-button").click()
+                    continue
+                # With its group comes the first tab of it.
+                opens = f"group-{group.lower()}" if name == names[0] else f"tab-{name}"
+                asked = [f"#{opens}-button", f"#tab-{name}"]
+                times[name] = page.evaluate(UNTIL_SHOWN, asked)
+    return times
 
 
 def peak_memory(reset: bool = False) -> float:

@@ -261,12 +261,12 @@ def test_each_stage_is_a_distribution(gpt2, controls):
         weights = np.exp(scores - scores.max())
         expected = weights / weights.sum()
         probabilities = result.probabilities(stage)
-        np.testing.assert_allclose(probabilities, expected, rtol=1e-3, atol=VALUES)
+        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=VALUES)
         assert float(probabilities.sum(dtype=np.float64)) == pytest.approx(1, abs=VALUES)
         kept = expected[expected > 0]
         assert result.kept(stage) == np.isfinite(scores).sum()
         bits = float(-(kept * np.log2(kept)).sum())
-        assert result.entropy_bits(stage) == pytest.approx(bits, abs=1e-3)
+        assert result.entropy_bits(stage) == pytest.approx(bits, abs=VALUES)
         assert np.all(np.diff(scores[result.order(stage)][: result.kept(stage)]) <= 0)
 
 
