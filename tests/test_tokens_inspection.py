@@ -264,9 +264,10 @@ def test_of_a_character_in_very_many_tokens_a_part_is_drawn(pocket):
     assert [len(part) for part in window(result.groups, 150, 40)] == [50]
     drawing = tokens.figure(result)
     shown = written(drawing)
-    # Of the 120 from 90 on, with a quarter more before them; and as many behind the 120 from there.
+    # A quarter of 120 before the 120 around the position, which begin at 90, and one behind them.
     assert [int(id) for id in shown.ids] == list(result.ids[60:210])
-    assert shown.names[0] == "  ".join([*["U+6A76"] * tokens.MOST_NAMED, "…"])
+    # It begins with the rest of a character.
+    assert shown.names[0] == "  ".join(["�", *["U+6A76"] * (tokens.MOST_NAMED - 1), "…"])
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
