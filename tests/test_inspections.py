@@ -200,7 +200,7 @@ def test_snippets_of_hard_texts_give_the_numbers_shown(random_gpt2, inspection):
 def test_figures_draw(random_gpt2, inspection):
     """In light and dark by turns; those of the first two settings as both kinds of file."""
     trace = trace_text(random_gpt2, TEXT)
-    first, *others = settings(inspection, random_gpt2, len(trace))[:5]
+    first, *others = settings(inspection, random_gpt2, len(trace))[:3]
     for number, controls in enumerate([first, *(others or [first])]):
         result = inspection.compute(trace, **controls)
         drawing = inspection.figure(result, dark=number % 2 == 1)
