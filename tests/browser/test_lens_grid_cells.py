@@ -95,6 +95,8 @@ def test_cells_say_their_numbers_and_lead_on(newcomer, url, pocket):
     assert name.bounding_box()["x"] >= 0
 
     page.set_viewport_size({"width": 1300, "height": 1000})
+    expect(cell(page, last, moved.start + columns - 1)).to_be_in_viewport()
+    expect(cell(page, last, moved.start + columns - 1)).to_be_focused()
     page.keyboard.press("Shift+Enter")
     expect(page.locator("#tab-logit_lens")).to_be_visible(timeout=WAIT)
     assert visible_tab(page) == "Logit lens"
